@@ -1,0 +1,203 @@
+"""The whole of an export, in the order in which data goes: discover, load, plan, verify, compare, publish, report."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from scr_export.errors import BadImages, BadSite, BadUsage, Fault, Findings, printable, reason, told_as
+from scr_export.images.content import Content, defects
+from scr_export.images.discover import discover
+from scr_export.images.skopeo_dir import Image, load_image
+from scr_export.oci.name import RepositoryName
+from scr_export.progress import Progress
+from scr_export.report import Report
+from scr_export.site import served
+from scr_export.site.changes import Changes, Linking, compare, hold_back
+from scr_export.site.files import ChangedMeanwhile, Tree
+from scr_export.site.observe import observe
+from scr_export.site.plan import Plan, Served, clashes, plan_site
+from scr_export.site.publish import Publisher
+from scr_export.site.state import State, hold_site, open_site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the user asked for. `grace` is in seconds."""
+
+    images: str
+    site: str
+    prefix: str = ""
+    dry_run: bool = False
+    jobs: int = 1
+    verify_digests: bool = True
+    keep_going: bool = False
+    prune: bool = True
+    grace: float = 900
+
+
+def export(order: Order) -> Report:
+    """Make the site what IMAGES says. A ScrExportError carries what a user must be told."""
+    _refuse_overlap(order)
+    with _open_images(order.images) as images, _site(order) as (site, is_new):
+        started = time.monotonic()
+        before = State.load(site) if site is not None else State()
+        state = replace(before, unlinkable=set(before.unlinkable))
+        report = Report(site=order.site, dry_run=order.dry_run)
+        sound = _read(order, images, state, report)
+        linking = Linking(_device(order.site), state.unlinkable)
+        plan = plan_site(sound, _served(order, site, report.findings))
+        changes = compare(plan, observe(site) if site is not None else (), linking)
+        _settle_removals(order, changes, state)
+        _describe(report, plan, sound, changes, order.grace)
+        if not order.dry_run:
+            assert site is not None
+            _publish(order, site, images, changes, linking, (before, state), is_new, report)
+        report.seconds = time.monotonic() - started
+        return report
+
+
+def _read(order: Order, images: int, state: State, report: Report) -> list[Image]:
+    """Every sound image; BadImages if there is a fault and the order is not to keep going."""
+    findings = report.findings
+    loaded = [load_image(found, order.prefix, findings) for found in discover(images, findings)]
+    sound = [image for image in loaded if image]
+    if not loaded and not findings.faults:
+        findings.fault(order.images, "empty", "holds no image", "fill it: skopeo copy docker://… dir:IMAGES/NAME/TAG")
+    findings.faults += clashes(sound)
+    findings.faults += _verify(order, images, sound, state, report)
+    if findings.faults and not order.keep_going:
+        raise BadImages(findings)
+    bad = {fault.path for fault in findings.faults}
+    return [image for image in sound if image.path not in bad]
+
+
+def _verify(order: Order, images: int, sound: list[Image], state: State, report: Report) -> Iterable[Fault]:
+    """Hash what was not found right before. Manifests were hashed when they were read."""
+    if not order.verify_digests:
+        return []
+    unproven = [blob for image in sound for blob in image.blobs if blob.identity not in state.verified]
+    distinct = {blob.identity: blob for blob in unproven}
+    report.hashed = sum(blob.size for blob in distinct.values())
+    progress = Progress("verifying", report.hashed)
+    wrong = {blob.identity: what for blob, what in defects(distinct.values(), images, order.jobs, progress.advance)}
+    progress.finish()
+    # What no image has any more is forgotten.
+    state.verified = {blob.identity for image in sound for blob in image.blobs} - wrong.keys()
+    return [
+        Fault(image.path, "digest", f"{_file(blob)} {wrong[blob.identity]}", "copy the image again")
+        for image in sound
+        for blob in image.blobs
+        if blob.identity in wrong
+    ]
+
+
+def _served(order: Order, site: int | None, findings: Findings) -> dict[RepositoryName, Served]:
+    """What must stay as it is: everything where nothing is pruned, else what the faulty images stood for."""
+    if site is None:
+        return {}
+    if not order.prune:
+        return served.repositories(observe(site))
+    faulty = [fault.path for fault in findings.faults]
+    return served.closures(site, served.Unread(faulty, order.prefix)) if faulty else {}
+
+
+def _settle_removals(order: Order, changes: Changes, state: State) -> None:
+    if not order.prune:
+        changes.remove.clear()
+    hold_back(changes, state.released, time.time(), order.grace)
+    state.released = changes.waiting
+
+
+def _publish(
+    order: Order,
+    site: int,
+    images: int,
+    changes: Changes,
+    linking: Linking,
+    states: tuple[State, State],
+    is_new: bool,
+    report: Report,
+) -> None:
+    before, state = states
+    try:
+        with Tree(site, images) as tree:
+            if is_new:
+                _refuse_poor_filesystem(tree, order.site)
+            publisher = Publisher(tree, linking, state, changes.copies)
+            publisher.publish(changes)
+            state.save(tree, before)
+    except ChangedMeanwhile as error:
+        raise BadSite(
+            f"{printable(order.images)}/{printable(str(error))}: changed while it was exported; run again"
+        ) from None
+    except OSError as error:
+        raise BadSite(f"{printable(order.site)}: cannot be written: {reason(error)}") from error
+    report.files, report.bytes = publisher.how, publisher.bytes
+
+
+def _refuse_poor_filesystem(tree: Tree, site: str) -> None:
+    try:
+        tree.try_names()
+    except FileExistsError:
+        raise BadSite(
+            f"{printable(site)}: its file system takes upper and lower case for the same; tags need both"
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise BadSite(
+            f"{printable(site)}: its file system lacks symbolic links or ':' in names ({error.strerror})"
+        ) from error
+
+
+def _describe(report: Report, plan: Plan, sound: list[Image], changes: Changes, grace: float) -> None:
+    report.images = len(sound)
+    report.repositories = sum(1 for directory in plan if directory.endswith("/tags"))
+    report.tags = len({(i.reference.repository, i.reference.tag) for i in sound if i.reference.tag})
+    report.count(changes, grace)
+
+
+def _file(content: Content) -> str:
+    return content.path.rpartition("/")[2]
+
+
+def _refuse_overlap(order: Order) -> None:
+    images, site = os.path.realpath(order.images), os.path.realpath(order.site)
+    if images == site:
+        raise BadUsage("IMAGES and SITE are the same directory")
+    for inner, outer, what in ((site, images, "SITE lies inside IMAGES"), (images, site, "IMAGES lies inside SITE")):
+        if inner.startswith(outer.rstrip("/") + "/"):
+            raise BadUsage(f"{what}; keep them side by side")
+
+
+@contextmanager
+def _open_images(path: str) -> Iterator[int]:
+    with told_as(BadUsage, f"open IMAGES {printable(path)}"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _site(order: Order) -> Iterator[tuple[int | None, bool]]:
+    if order.dry_run:
+        with open_site(order.site) as site:
+            yield site, False
+    else:
+        with hold_site(order.site) as held:
+            yield held
+
+
+def _device(site: str) -> int:
+    """The file system that SITE is on, or will be on."""
+    path = os.path.abspath(site)
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return os.stat(path).st_dev

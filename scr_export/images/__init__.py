@@ -1,0 +1,1 @@
+"""IMAGES: what is there. Only reads."""

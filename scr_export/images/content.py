@@ -1,0 +1,166 @@
+"""Files that must hold the bytes of a digest, and the proof that they do."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from scr_export.oci.digest import Digest
+
+_READ_SIZE = 1024 * 1024
+# A FIFO must not make us wait, a link must not lead us away, and a reader leaves no access time.
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A regular file as it was when it was looked at, and the digest that its bytes must have.
+
+    `path` is relative to the root that was read. `size` is in bytes, `mtime` in nanoseconds.
+    """
+
+    digest: Digest
+    path: str
+    device: int
+    inode: int
+    size: int
+    mtime: int
+    readable: bool  # by everyone, as a web server must
+
+    @classmethod
+    def of(cls, digest: Digest, path: str, status: os.stat_result) -> Content:
+        """From what the system says of the file."""
+        return cls(
+            digest,
+            path,
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            bool(status.st_mode & stat.S_IROTH),
+        )
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Whether this is the same file, unchanged since it was looked at."""
+        return (self.inode, self.device, self.size, self.mtime) == (
+            status.st_ino,
+            status.st_dev,
+            status.st_size,
+            status.st_mtime_ns,
+        )
+
+    @property
+    def identity(self) -> str:
+        """One line that stays the same while the file does."""
+        return f"{self.digest} {self.device} {self.inode} {self.size} {self.mtime}"
+
+
+def open_directory(path: str, root: int) -> int:
+    """A descriptor of the directory at `path` below the open directory `root`; no component of it may be a link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(".", flags, dir_fd=root)
+    for component in path.split("/") if path else ():
+        try:
+            below = os.open(component, flags, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+@contextmanager
+def directory_at(path: str, root: int) -> Iterator[int]:
+    """`open_directory` for the length of a block."""
+    descriptor = open_directory(path, root)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_file(path: str, root: int) -> int:
+    """A descriptor of the file at `path` below `root`, for reading; no component of it may be a link."""
+    directory, _, name = path.rpartition("/")
+    with directory_at(directory, root) as parent:
+        return os.open(name, _READ_FLAGS, dir_fd=parent)
+
+
+def read_file(name: str, directory: int, limit: int) -> tuple[bytes, os.stat_result]:
+    """The whole of a regular file of at most `limit` bytes. ValueError: it is not that; OSError: it cannot be read."""
+    if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        raise ValueError("is not a regular file")  # looked at before it is opened: opening a device can act on it
+    descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("is not a regular file")
+        data = _read_up_to(descriptor, limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise ValueError(f"is larger than {limit} bytes")
+    return data, status
+
+
+def _read_up_to(descriptor: int, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count and (more := os.read(descriptor, min(_READ_SIZE, count - len(data)))):
+        data += more
+    return bytes(data)
+
+
+def chunks(descriptor: int) -> Iterator[bytes]:
+    """The bytes of an open file, a piece at a time."""
+    while piece := os.read(descriptor, _READ_SIZE):
+        yield piece
+
+
+def defect(content: Content, root: int, read: Callable[[int], None]) -> str | None:
+    """What is wrong with the file when it is read now, or None. `read` is told of every piece's length."""
+    try:
+        descriptor = open_file(content.path, root)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    try:
+        if not content.is_still(os.fstat(descriptor)):
+            return "changed while it was read"
+        hasher = content.digest.hasher()
+        for piece in chunks(descriptor):
+            hasher.update(piece)
+            read(len(piece))
+        if not content.is_still(os.fstat(descriptor)):
+            return "changed while it was read"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    finally:
+        os.close(descriptor)
+    return None if content.digest.is_of(hasher) else f"holds {content.digest.algorithm}:{hasher.hexdigest()}"
+
+
+def defects(
+    contents: Iterable[Content], root: int, jobs: int, read: Callable[[int], None] = lambda _: None
+) -> list[tuple[Content, str]]:
+    """Read every distinct file once, `jobs` at a time, the largest first; tell which are not what they must be."""
+    distinct = {content.identity: content for content in contents}
+    largest_first = sorted(distinct.values(), key=lambda content: (-content.size, content.path))
+    lock, stopped = threading.Lock(), threading.Event()
+
+    def counted(length: int) -> None:
+        if stopped.is_set():
+            raise InterruptedError
+        with lock:
+            read(length)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            found = list(pool.map(lambda content: defect(content, root, counted), largest_first))
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [(content, what) for content, what in zip(largest_first, found, strict=True) if what]

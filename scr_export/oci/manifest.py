@@ -1,0 +1,163 @@
+"""Image manifests and indexes, OCI's and docker's (image-spec, manifest.md, image-index.md, descriptor.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scr_export.oci import mediatype
+from scr_export.oci.digest import Digest
+from scr_export.oci.mediatype import MediaType
+
+# Clients refuse a larger one: containers/image and oras at 4 MiB, containerd a little above.
+SIZE_LIMIT = 4 * 1024 * 1024
+
+_LARGEST_SIZE = 2**63 - 1
+
+
+class InvalidManifest(ValueError):
+    """Bytes that are no manifest which a client would take. `problems` has every defect found, each in words."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """What a manifest says of a blob or of another manifest (image-spec, descriptor.md). `size` is in bytes."""
+
+    place: str
+    digest: Digest
+    size: int
+    has_urls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest's own descriptor, and what it points at: config and layers, or an index's manifests."""
+
+    media_type: MediaType
+    digest: Digest
+    size: int
+    blobs: tuple[Descriptor, ...]
+    children: tuple[Descriptor, ...]
+
+    @classmethod
+    def parse(cls, raw: bytes, algorithm: str = "sha256") -> Manifest:
+        """Read the exact bytes of a manifest; InvalidManifest tells everything that is wrong with them."""
+        document = _document(raw)
+        reader = _Reader(document)
+        media_type = reader.media_type()
+        is_index = media_type in mediatype.INDEXES
+        children = reader.descriptors("manifests") if is_index else ()
+        blobs = () if is_index else (*reader.config(), *reader.descriptors("layers"))
+        if reader.problems:
+            raise InvalidManifest(reader.problems)
+        return cls(
+            media_type=media_type,
+            digest=Digest.of(raw, algorithm),
+            size=len(raw),
+            blobs=blobs,
+            children=children,
+        )
+
+
+def _document(raw: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise InvalidManifest(["is nested too deep"]) from None
+    except ValueError as error:
+        raise InvalidManifest([f"is not JSON: {error}"]) from None
+    if not isinstance(document, dict):
+        raise InvalidManifest(["is not a JSON object"])
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Which of two equal keys counts differs between clients: one manifest would be two images.
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return document
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+class _Reader:
+    """Takes a document apart and gathers problems, so that one reading tells them all."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        self.problems: list[str] = []
+
+    def media_type(self) -> MediaType:
+        """The document's `mediaType`; where it has none, what skopeo takes it for."""
+        stated = self.document.get("mediaType")
+        if self.document.get("schemaVersion") == 1 or (isinstance(stated, str) and ".v1+pretty" in stated):
+            self.problems.append("is of docker's schema 1, which clients refuse")
+        elif self.document.get("schemaVersion") != 2:
+            self.problems.append("has no schemaVersion 2")
+        elif stated in (None, ""):
+            return self._inferred()
+        elif stated not in mediatype.MANIFESTS:
+            self.problems.append(f"has the mediaType {stated!r:.160}, which is not a manifest's that clients pull")
+        else:
+            self._refuse_ambiguity(stated in mediatype.INDEXES)
+            return MediaType(stated)
+        return mediatype.OCI_MANIFEST
+
+    def _inferred(self) -> MediaType:
+        # Before image-spec 1.0.2 an OCI manifest had no mediaType. The order of the questions is skopeo's.
+        config = self.document.get("config")
+        config_type = config.get("mediaType") if isinstance(config, dict) else None
+        if config_type == mediatype.DOCKER_CONFIG:
+            media_type = mediatype.DOCKER_MANIFEST
+        elif config_type != mediatype.OCI_CONFIG and self.document.get("manifests"):
+            media_type = mediatype.OCI_INDEX
+        else:
+            media_type = mediatype.OCI_MANIFEST
+        self._refuse_ambiguity(media_type in mediatype.INDEXES)
+        return media_type
+
+    def _refuse_ambiguity(self, is_index: bool) -> None:
+        # image-spec, manifest.md and image-index.md: what can be read as either must not be taken (CVE-2021-41190).
+        for key in ("config", "layers") if is_index else ("manifests",):
+            if key in self.document:
+                self.problems.append(
+                    f"has {key!r}, which {'an index' if is_index else 'an image manifest'} must not have"
+                )
+
+    def config(self) -> tuple[Descriptor, ...]:
+        return self._descriptor("config", self.document.get("config"))
+
+    def descriptors(self, key: str) -> tuple[Descriptor, ...]:
+        items = self.document.get(key)
+        if items is None:  # an empty list, as Go writes it
+            return ()
+        if not isinstance(items, list):
+            self.problems.append(f"{key} is not a list")
+            return ()
+        return tuple(found for place, item in enumerate(items) for found in self._descriptor(f"{key}[{place}]", item))
+
+    def _descriptor(self, place: str, item: object) -> tuple[Descriptor, ...]:
+        if not isinstance(item, dict):
+            self.problems.append(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
+            return ()
+        try:
+            digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))
+        except ValueError as error:
+            self.problems.append(f"{place}: {error}")
+            return ()
+        return (Descriptor(place=place, digest=digest, size=size, has_urls=bool(item.get("urls"))),)
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_SIZE:
+        raise ValueError(f"{value!r:.80} is not a size in bytes")
+    return value

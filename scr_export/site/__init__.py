@@ -1,0 +1,1 @@
+"""SITE: what shall be there, and making it so."""

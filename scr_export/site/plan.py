@@ -1,0 +1,153 @@
+"""What the site shall be. Pure: images go in, directories with their entries come out, no file is touched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from scr_export.errors import Fault
+from scr_export.images.content import Content
+from scr_export.images.skopeo_dir import Image
+from scr_export.oci import taglist
+from scr_export.oci.digest import Digest
+from scr_export.oci.name import RepositoryName, Tag
+from scr_export.site import paths
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A directory that holds one manifest, both named by the manifest's type and digest."""
+
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A tag: a symbolic link to the head beside it."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file that the site writes itself."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AsServed:
+    """Whatever the site has under this name now."""
+
+
+# A blob is planned as the very content that it links to.
+Entry = Content | Head | Pointer | Text | AsServed
+
+
+@dataclass(slots=True)
+class Served:
+    """What of a repository a new plan must leave as the site has it."""
+
+    tags: set[Tag] = field(default_factory=set)
+    heads: set[str] = field(default_factory=set)
+    blobs: set[Digest] = field(default_factory=set)
+
+
+# Directory below SITE -> name in it -> entry. Directories on the way are not told.
+Plan = dict[str, dict[str, Entry]]
+
+
+def clashes(images: Iterable[Image]) -> list[Fault]:
+    """Faults that no image has alone: one tag claimed twice, one path wanted as a file and as a directory."""
+    images = list(images)
+    claims: defaultdict[tuple[RepositoryName, Tag], list[Image]] = defaultdict(list)
+    for image in images:
+        if image.reference.tag:
+            claims[image.reference.repository, image.reference.tag].append(image)
+    return _claimed_twice(claims) + _paths_claimed_twice(images, claims)
+
+
+def _claimed_twice(claims: Mapping[tuple[RepositoryName, Tag], list[Image]]) -> list[Fault]:
+    faults = []
+    for (name, tag), claimants in claims.items():
+        for image in claimants:
+            other = next((other for other in claimants if other.digest != image.digest), None)
+            if other:
+                what = f"claims {name}:{tag}, as {other.path} does with other content"
+                faults.append(Fault(image.path, "tag-clash", what, "remove one of the two"))
+    return faults
+
+
+def _paths_claimed_twice(images: list[Image], tags: Mapping[tuple[RepositoryName, Tag], object]) -> list[Fault]:
+    names = {image.reference.repository for image in images}
+    faults = []
+    for image in images:
+        name = image.reference.repository
+        for outer in _outer_repositories(name, names):
+            if taken := _taken(outer, name[len(outer) + 1 :], tags):
+                what = f"the repository {name} would need a directory where {outer} has {taken}"
+                faults.append(Fault(image.path, "path-clash", what, "rename one of the two"))
+    return faults
+
+
+def _outer_repositories(name: RepositoryName, names: set[RepositoryName]) -> list[RepositoryName]:
+    parts = name.split("/")
+    prefixes = (RepositoryName("/".join(parts[:count])) for count in range(1, len(parts)))
+    return [prefix for prefix in prefixes if prefix in names]
+
+
+def _taken(outer: RepositoryName, below: str, tags: Mapping[tuple[RepositoryName, Tag], object]) -> str | None:
+    """What `outer` puts where the repository `outer/below` needs a directory, or None."""
+    first, _, rest = below.partition("/")
+    wanted = [rest.partition("/")[0]] if rest else [paths.BLOBS, paths.MANIFESTS, paths.TAGS]
+    if first == paths.MANIFESTS:
+        return next((f"the tag {tag}" for tag in wanted if (outer, Tag(tag)) in tags), None)
+    if first == paths.TAGS and paths.TAG_LIST in wanted:
+        return "its list of tags"
+    return None
+
+
+def plan_site(images: Iterable[Image], served: Mapping[RepositoryName, Served]) -> Plan:
+    """The whole site: these images, and what of the present site is to stay as it is served."""
+    images = list(images)
+    chosen = choose(images)
+    plan: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+    tags: defaultdict[RepositoryName, set[Tag]] = defaultdict(set)
+    for name, kept in served.items():
+        plan[paths.blobs(name)].update(dict.fromkeys(kept.blobs, AsServed()))
+        plan[paths.manifests(name)].update(dict.fromkeys([*kept.heads, *kept.tags], AsServed()))
+        tags[name] |= kept.tags
+    for image in images:
+        _add_image(plan, image, chosen)
+        name, tag = image.reference.repository, image.reference.tag
+        tags[name] |= {tag} if tag else set()
+    for name, tags_of_it in tags.items():
+        plan[paths.tags(name)][paths.TAG_LIST] = Text(taglist.tag_list(name, tags_of_it))
+    plan[paths.REGISTRY][paths.CATALOG] = Text(taglist.catalog(tags))
+    plan[""] = {name: Text(paths.snippet(name)) for name in paths.SNIPPETS}
+    return dict(plan)
+
+
+def choose(images: Iterable[Image]) -> dict[Digest, Content]:
+    """One file for each digest, however many directories hold a copy: the first that a web server may read."""
+    chosen: dict[Digest, Content] = {}
+    for image in images:
+        for content in (*(manifest.content for manifest in image.manifests), *image.blobs):
+            known = chosen.setdefault(content.digest, content)
+            if content.readable and not known.readable:
+                chosen[content.digest] = content
+    return chosen
+
+
+def _add_image(plan: defaultdict[str, dict[str, Entry]], image: Image, chosen: Mapping[Digest, Content]) -> None:
+    name = image.reference.repository
+    blobs, manifests = plan[paths.blobs(name)], plan[paths.manifests(name)]
+    for blob in image.blobs:
+        blobs[blob.digest] = chosen[blob.digest]
+    for manifest in image.manifests:
+        digest = manifest.content.digest
+        manifests[paths.head(manifest.media_type, digest)] = Head(chosen[digest])
+    if image.reference.tag:
+        top = image.manifests[0]
+        manifests[image.reference.tag] = Pointer(paths.head(top.media_type, top.content.digest))

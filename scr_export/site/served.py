@@ -1,0 +1,114 @@
+"""What a site answers now, for the images that an export cannot read anew or must leave alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from scr_export.images.content import read_file
+from scr_export.images.reference import Reference, parse_path, repositories_below
+from scr_export.oci.digest import Digest
+from scr_export.oci.manifest import SIZE_LIMIT, InvalidManifest, Manifest
+from scr_export.oci.name import RepositoryName, Tag, repository_name
+from scr_export.oci.name import tag as parse_tag
+from scr_export.site import paths
+from scr_export.site.observe import Directory, Kind, observe
+from scr_export.site.plan import Served
+
+
+class Unread:
+    """The references that faulty paths below IMAGES stand for, as far as the paths tell."""
+
+    def __init__(self, faulty: Iterable[str], prefix: str) -> None:
+        self._references: defaultdict[str, list[Reference]] = defaultdict(list)
+        self._below: list[str] = []
+        for path in set(faulty):
+            self._below.append(repositories_below(path, prefix))
+            try:
+                reference = parse_path(path, prefix)
+            except ValueError:
+                continue
+            self._references[reference.repository].append(reference)
+
+    def has(self, name: RepositoryName, tag: Tag | None, digest: Digest) -> bool:
+        """Whether this tag, or this digest without a tag, may be one of them."""
+        if any(f"{name}/".startswith(f"{below}/") for below in self._below):
+            return True
+        named = self._references.get(name, ())
+        return any(r.tag == tag if r.tag else tag is None and r.digest == digest for r in named)
+
+
+def repositories(directories: Iterable[Directory]) -> dict[RepositoryName, Served]:
+    """Every repository of a site with its tags."""
+    found: defaultdict[RepositoryName, Served] = defaultdict(Served)
+    for directory in directories:
+        if (name := _repository(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
+            found[name] = found[name]
+        if name := _repository(directory, paths.MANIFESTS):
+            found[name].tags |= _tags(directory).keys()
+    return dict(found)
+
+
+def closures(site: int, unread: Unread) -> dict[RepositoryName, Served]:
+    """The tags and digests that `unread` has, with every manifest and blob that a pull of them asks for."""
+    found: dict[RepositoryName, Served] = {}
+    for directory in observe(site):
+        name = _repository(directory, paths.MANIFESTS)
+        if name is None:
+            continue
+        heads = {
+            paths.parse_head(entry)[1]: entry for entry in directory.entries if paths.is_head(directory.path, entry)
+        }
+        served = Served()
+        for tag, target in _tags(directory).items():
+            if target in directory.entries and unread.has(name, tag, Digest(target.partition("@")[2])):
+                served.tags.add(tag)
+                _follow(directory, heads, target, served)
+        for digest, head in heads.items():
+            if unread.has(name, None, digest):
+                _follow(directory, heads, head, served)
+        if served.heads:
+            found[name] = served
+    return found
+
+
+def _repository(directory: Directory, kind: str) -> RepositoryName | None:
+    path, _, last = directory.path.rpartition("/")
+    if last != kind or not path.startswith(f"{paths.REGISTRY}/"):
+        return None
+    try:
+        return repository_name(path.removeprefix(f"{paths.REGISTRY}/"))
+    except ValueError:
+        return None
+
+
+def _tags(directory: Directory) -> dict[Tag, str]:
+    found = {}
+    for name, seen in directory.entries.items():
+        if seen.kind is Kind.LINK and (target := directory.target(name)):
+            try:
+                found[parse_tag(name)] = target
+            except ValueError:
+                continue
+    return found
+
+
+def _follow(directory: Directory, heads: dict[Digest, str], head: str, served: Served) -> None:
+    unread = [head]
+    while unread:
+        head = unread.pop()
+        if head in served.heads:
+            continue
+        served.heads.add(head)
+        if manifest := read_manifest(directory, head):
+            served.blobs |= {blob.digest for blob in manifest.blobs}
+            unread += [heads[child.digest] for child in manifest.children if child.digest in heads]
+
+
+def read_manifest(directory: Directory, head: str) -> Manifest | None:
+    """The manifest of a head, None if it cannot be read."""
+    try:
+        raw, _ = read_file(f"{head}/{head}", directory.descriptor, SIZE_LIMIT)
+        return Manifest.parse(raw, paths.parse_head(head)[1].algorithm)
+    except (OSError, ValueError, InvalidManifest):
+        return None

@@ -95,11 +95,11 @@ def _run_export(order: Order, as_json: bool) -> int:
         report = export(order)
     except ScrExportError as error:
         findings = error.findings if isinstance(error, BadImages) else Findings()
-        _tell(findings)
+        _tell(findings, order.images)
         if as_json:
             print(json.dumps({"site": order.site, "error": str(error), **findings_as_dict(findings)}, indent=2))
         raise
-    _tell(report.findings)
+    _tell(report.findings, order.images)
     print(report.as_json() if as_json else report)
     return 1 if report.findings.faults else 0
 
@@ -127,11 +127,11 @@ def _stopped(message: str, status: int) -> int:
     return status
 
 
-def _tell(findings: Findings) -> None:
-    for warning in findings.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    for fault in findings.faults:
-        print(f"error: {fault}", file=sys.stderr)
+def _tell(findings: Findings, images: str) -> None:
+    for word, faults in (("warning", findings.warnings), ("error", findings.faults)):
+        for fault in faults:
+            where = printable(os.path.join(images, fault.path))
+            print(f"{word}: {where}: {printable(fault.what)}; {printable(fault.remedy)}", file=sys.stderr)
 
 
 def main() -> NoReturn:

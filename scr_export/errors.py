@@ -45,11 +45,6 @@ class Fault:
     what: str
     remedy: str
 
-    def __str__(self) -> str:
-        return f"{printable(self.path)}: {printable(self.what)}" + (
-            f"; {printable(self.remedy)}" if self.remedy else ""
-        )
-
 
 @dataclass(slots=True)
 class Findings:

@@ -22,7 +22,7 @@ from scr_export.site.files import ChangedMeanwhile, Tree
 from scr_export.site.observe import observe
 from scr_export.site.plan import Plan, Served, clashes, plan_site
 from scr_export.site.publish import Publisher
-from scr_export.site.state import State, hold_site, open_site
+from scr_export.site.state import State, hold_site, mark, open_site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +67,15 @@ def _read(order: Order, images: int, state: State, report: Report) -> list[Image
     loaded = [load_image(found, order.prefix, findings) for found in discover(images, findings)]
     sound = [image for image in loaded if image]
     if not loaded and not findings.faults:
-        findings.fault(order.images, "empty", "holds no image", "fill it: skopeo copy docker://… dir:IMAGES/NAME/TAG")
+        findings.fault("", "empty", "holds no image", "fill it: skopeo copy docker://… dir:IMAGES/NAME/TAG")
     findings.faults += clashes(sound)
     findings.faults += _verify(order, images, sound, state, report)
-    if findings.faults and not order.keep_going:
-        raise BadImages(findings)
     bad = {fault.path for fault in findings.faults}
-    return [image for image in sound if image.path not in bad]
+    good = [image for image in sound if image.path not in bad]
+    # An IMAGES without one good image is rather a disk that is not mounted than an order to empty the site.
+    if findings.faults and not (order.keep_going and good):
+        raise BadImages(findings)
+    return good
 
 
 def _verify(order: Order, images: int, sound: list[Image], state: State, report: Report) -> Iterable[Fault]:
@@ -128,6 +130,7 @@ def _publish(
         with Tree(site, images) as tree:
             if is_new:
                 _refuse_poor_filesystem(tree, order.site)
+                mark(tree)
             publisher = Publisher(tree, linking, state, changes.copies)
             publisher.publish(changes)
             state.save(tree, before)

@@ -46,9 +46,9 @@ def parse_path(path: str, prefix: str = "") -> Reference:
 
 
 def repositories_below(path: str, prefix: str = "") -> str:
-    """What the names of all repositories begin with whose images lie in the directory at this path."""
+    """What the names of all repositories begin with whose images lie in this directory; IMAGES itself is ''."""
     parents, last = _parents(path, prefix)
-    return "/".join([*parents, _PORT.sub(r"_\1", last)])
+    return "/".join(part for part in (*parents, _PORT.sub(r"_\1", last)) if part)
 
 
 def _parents(path: str, prefix: str) -> tuple[list[str], str]:

@@ -98,17 +98,17 @@ class _Reader:
 
     def media_type(self) -> MediaType:
         """The document's `mediaType`; where it has none, what skopeo takes it for."""
-        stated = self.document.get("mediaType")
-        if self.document.get("schemaVersion") == 1 or (isinstance(stated, str) and ".v1+pretty" in stated):
+        version, stated = self.document.get("schemaVersion"), self.document.get("mediaType")
+        if type(version) is not int or version not in (1, 2):
+            self.problems.append(f"has the schemaVersion {version!r:.80}, not 2")
+        elif version == 1 or (isinstance(stated, str) and stated in mediatype.SCHEMA_1):
             self.problems.append("is of docker's schema 1, which clients refuse")
-        elif self.document.get("schemaVersion") != 2:
-            self.problems.append("has no schemaVersion 2")
         elif stated in (None, ""):
             return self._inferred()
-        elif stated not in mediatype.MANIFESTS:
+        elif not isinstance(stated, str) or stated not in mediatype.MANIFESTS:
             self.problems.append(f"has the mediaType {stated!r:.160}, which is not a manifest's that clients pull")
         else:
-            self._refuse_ambiguity(stated in mediatype.INDEXES)
+            self._refuse_ambiguity(is_index=stated in mediatype.INDEXES)
             return MediaType(stated)
         return mediatype.OCI_MANIFEST
 
@@ -122,10 +122,10 @@ class _Reader:
             media_type = mediatype.OCI_INDEX
         else:
             media_type = mediatype.OCI_MANIFEST
-        self._refuse_ambiguity(media_type in mediatype.INDEXES)
+        self._refuse_ambiguity(is_index=media_type in mediatype.INDEXES)
         return media_type
 
-    def _refuse_ambiguity(self, is_index: bool) -> None:
+    def _refuse_ambiguity(self, *, is_index: bool) -> None:
         # image-spec, manifest.md and image-index.md: what can be read as either must not be taken (CVE-2021-41190).
         for key in ("config", "layers") if is_index else ("manifests",):
             if key in self.document:

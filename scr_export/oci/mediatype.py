@@ -19,6 +19,14 @@ DOCKER_CONFIG = MediaType("application/vnd.docker.container.image.v1+json")
 MANIFESTS = frozenset({OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 
+# Docker's first manifests; their digest is not that of their bytes.
+SCHEMA_1 = frozenset(
+    {
+        MediaType("application/vnd.docker.distribution.manifest.v1+json"),
+        MediaType("application/vnd.docker.distribution.manifest.v1+prettyjws"),
+    }
+)
+
 _TREE = "application/"
 
 

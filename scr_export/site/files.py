@@ -75,7 +75,10 @@ class Tree:
 
         def link_to(parent: int, new: str) -> None:
             before_change()
-            os.link(content.path, new, src_dir_fd=self._images, dst_dir_fd=parent, follow_symlinks=False)
+            try:
+                os.link(content.path, new, src_dir_fd=self._images, dst_dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError:
+                raise ChangedMeanwhile(content.path) from None
             if not content.is_still(os.stat(new, dir_fd=parent, follow_symlinks=False)):
                 before_change()
                 os.unlink(new, dir_fd=parent)
@@ -95,7 +98,10 @@ class Tree:
     def copy(self, content: Content, directory: str, name: str) -> How:
         """Give the site its own copy, verified while it is made."""
         temporary = self._temporary_name()
-        source = open_file(content.path, self._images)
+        try:
+            source = open_file(content.path, self._images)
+        except FileNotFoundError:
+            raise ChangedMeanwhile(content.path) from None
         try:
             how = self._copy_verified(content, source, temporary)
         finally:

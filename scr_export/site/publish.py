@@ -15,7 +15,7 @@ from scr_export.site.changes import Change, Changes, Linking, Removal
 from scr_export.site.files import How, Tree, cannot_link
 from scr_export.site.observe import Kind
 from scr_export.site.plan import Head, Pointer, Text
-from scr_export.site.state import FORMAT, State
+from scr_export.site.state import State
 
 
 class Publisher:
@@ -31,7 +31,6 @@ class Publisher:
 
     def publish(self, changes: Changes) -> None:
         """Make all that is to be made and remove all that is to be removed, in the order that loses nothing."""
-        self._tree.write(FORMAT, paths.STATE, "format")
         for change in _ordered(changes.make):
             self._clear(change)
             self._make(change)

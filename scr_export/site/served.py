@@ -32,7 +32,7 @@ class Unread:
 
     def has(self, name: RepositoryName, tag: Tag | None, digest: Digest) -> bool:
         """Whether this tag, or this digest without a tag, may be one of them."""
-        if any(f"{name}/".startswith(f"{below}/") for below in self._below):
+        if any(f"{name}/".startswith(f"{below}/" if below else "") for below in self._below):
             return True
         named = self._references.get(name, ())
         return any(r.tag == tag if r.tag else tag is None and r.digest == digest for r in named)
@@ -44,8 +44,8 @@ def repositories(directories: Iterable[Directory]) -> dict[RepositoryName, Serve
     for directory in directories:
         if (name := _repository(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
             found[name] = found[name]
-        if name := _repository(directory, paths.MANIFESTS):
-            found[name].tags |= _tags(directory).keys()
+        if (name := _repository(directory, paths.MANIFESTS)) and (tags := _tags(directory).keys()):
+            found[name].tags |= tags
     return dict(found)
 
 

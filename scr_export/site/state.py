@@ -99,9 +99,11 @@ def _refuse_strangers(path: str, site: int) -> None:
 def hold_site(path: str) -> Iterator[tuple[int, bool]]:
     """SITE, made if need be and locked against other exports; and whether it is new. SiteHeld at once if it is locked.
 
-    A new site that nothing was published to is gone again at the end.
+    What was made for a site that nothing was published to is gone again at the end.
     """
-    made = _make(path)
+    made = not os.path.lexists(path)
+    with told_as(BadSite, f"make {printable(path)}"):
+        os.makedirs(path, exist_ok=True)
     with open_site(path) as site:
         if site is None:
             raise BadSite(f"{printable(path)}: was removed meanwhile")
@@ -109,19 +111,11 @@ def hold_site(path: str) -> Iterator[tuple[int, bool]]:
             directory = _state_directory(site)
         lock = _lock(path, directory)
         try:
-            yield site, made
+            yield site, not _is_marked(directory)
         finally:
             _leave(path, directory, made=made)
             os.close(lock)
             os.close(directory)
-
-
-def _make(path: str) -> bool:
-    with told_as(BadSite, f"make {printable(path)}"):
-        if os.path.isdir(path) and os.listdir(path):
-            return False
-        os.makedirs(path, exist_ok=True)
-        return True
 
 
 def _state_directory(site: int) -> int:
@@ -149,12 +143,22 @@ def _lock(path: str, directory: int) -> int:
     return lock
 
 
+def mark(tree: Tree) -> None:
+    """Make the site one of ours, before anything else is written."""
+    tree.write(FORMAT, paths.STATE, "format")
+
+
+def _is_marked(directory: int) -> bool:
+    return "format" in os.listdir(directory)
+
+
 def _leave(path: str, directory: int, *, made: bool) -> None:
-    """Take a new site away again unless something was published."""
+    if _is_marked(directory):
+        return
     with contextlib.suppress(OSError):
-        if made and "format" not in os.listdir(directory):
-            os.unlink("lock", dir_fd=directory)
-            if os.path.isdir(f"{path}/{paths.STATE}/tmp"):
-                os.rmdir("tmp", dir_fd=directory)
-            os.rmdir(f"{path}/{paths.STATE}")
+        os.unlink("lock", dir_fd=directory)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir("tmp", dir_fd=directory)
+        os.rmdir(os.path.join(path, paths.STATE))
+        if made:
             os.rmdir(path)

@@ -16,11 +16,12 @@ import typer
 
 from scr_export import __version__
 from scr_export.errors import BadImages, Findings, ScrExportError, printable, reason
-from scr_export.export import Order, export
+from scr_export.export import Order, export, verify
 from scr_export.oci.name import repository_name
 from scr_export.report import findings_as_dict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_CPUS = len(os.sched_getaffinity(0))
 _COMMANDS = {"export", "verify", "--help", "--version"}
 
 
@@ -87,7 +88,7 @@ def _export(
         prune=not no_prune,
         grace=grace,
     )
-    raise typer.Exit(_status_of(lambda: _run_export(order, as_json)))
+    raise typer.Exit(_status_of(lambda: _run_export(order, as_json), "export"))
 
 
 def _run_export(order: Order, as_json: bool) -> int:
@@ -104,16 +105,16 @@ def _run_export(order: Order, as_json: bool) -> int:
     return 1 if report.findings.faults else 0
 
 
-def _status_of(work: Callable[[], int]) -> int:
+def _status_of(work: Callable[[], int], name: str) -> int:
     """The exit status of a piece of work; whatever stops it is told in one line."""
     try:
         return work()
     except ScrExportError as error:
         return _stopped(str(error), error.exit_status)
     except _Terminated:
-        return _stopped("terminated; SITE is whole, the next export goes on from here", 143)
+        return _stopped(f"{name} terminated; the site is whole", 143)
     except KeyboardInterrupt:
-        return _stopped("interrupted; SITE is whole, the next export goes on from here", 130)
+        return _stopped(f"{name} interrupted; the site is whole", 130)
     except BrokenPipeError:
         return 1  # nobody reads the report any more
     except OSError as error:
@@ -125,6 +126,23 @@ def _status_of(work: Callable[[], int]) -> int:
 def _stopped(message: str, status: int) -> int:
     print(f"scr-export: {message}", file=sys.stderr)
     return status
+
+
+@app.command("verify")
+def _verify(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, here or elsewhere.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")] = _CPUS,
+) -> None:
+    """Check that all that SITE answers can be pulled whole. Nothing is changed, and IMAGES is not needed."""
+    raise typer.Exit(_status_of(lambda: _run_verify(site, jobs, as_json), "verify"))
+
+
+def _run_verify(site: str, jobs: int, as_json: bool) -> int:
+    report = verify(site, jobs)
+    _tell(report.findings, site)
+    print(report.as_json() if as_json else report)
+    return 1 if report.findings.faults else 0
 
 
 def _tell(findings: Findings, images: str) -> None:

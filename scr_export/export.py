@@ -15,14 +15,15 @@ from scr_export.images.discover import discover
 from scr_export.images.skopeo_dir import Image, load_image
 from scr_export.oci.name import RepositoryName
 from scr_export.progress import Progress
-from scr_export.report import Report
+from scr_export.report import Report, VerifyReport
 from scr_export.site import served
 from scr_export.site.changes import Changes, Linking, compare, hold_back
 from scr_export.site.files import ChangedMeanwhile, Tree
 from scr_export.site.observe import observe
 from scr_export.site.plan import Plan, Served, clashes, plan_site
 from scr_export.site.publish import Publisher
-from scr_export.site.state import State, hold_site, mark, open_site
+from scr_export.site.state import State, hold_site, mark, open_site, read_site
+from scr_export.site.verify import verify_site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,16 @@ def export(order: Order) -> Report:
             _publish(order, site, images, changes, linking, (before, state), is_new, report)
         report.seconds = time.monotonic() - started
         return report
+
+
+def verify(site: str, jobs: int) -> VerifyReport:
+    """Check a site by itself. A ScrExportError carries what a user must be told."""
+    started = time.monotonic()
+    with read_site(site) as (opened, state):
+        findings = Findings()
+        waiting = state.released if state else None
+        checked = verify_site(opened, waiting, jobs, findings)
+    return VerifyReport(site, checked, findings, time.monotonic() - started)
 
 
 def _read(order: Order, images: int, state: State, report: Report) -> list[Image]:

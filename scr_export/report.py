@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scr_export.errors import Fault, Findings, printable
@@ -15,6 +15,7 @@ from scr_export.site.changes import Change, Changes, Removal
 from scr_export.site.files import How
 from scr_export.site.observe import Kind
 from scr_export.site.plan import Head, Pointer
+from scr_export.site.verify import Checked
 
 
 @dataclass(slots=True)
@@ -87,6 +88,30 @@ class Report:
             lines.append(f"  waiting  {waiting} for pulls in flight; the first export after {until} removes them")
         lines.append(f"  hashed   {amount(self.hashed)}; {self.seconds:.2f} s in all")
         return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """The facts of one check. `seconds` is a duration."""
+
+    site: str
+    checked: Checked
+    findings: Findings
+    seconds: float
+
+    def as_json(self) -> str:
+        """One JSON document."""
+        document = {"site": self.site, **asdict(self.checked), "seconds": round(self.seconds, 3)}
+        return json.dumps(document | findings_as_dict(self.findings), indent=2)
+
+    def __str__(self) -> str:
+        checked = self.checked
+        counts = ", ".join(_many(getattr(checked, f"{kind}s"), kind) for kind in ("tag", "manifest", "blob"))
+        verdict = _many(len(self.findings.faults), "fault") if self.findings.faults else "all sound"
+        return (
+            f"{printable(self.site)}: {_many(checked.repositories, 'repository')}, {counts}: {verdict}\n"
+            f"  hashed   {amount(checked.bytes)}; {self.seconds:.2f} s in all"
+        )
 
 
 _KINDS = ("tag", "manifest", "blob", "list", "snippet", "other")

@@ -99,19 +99,21 @@ def read_file(name: str, directory: int, limit: int) -> tuple[bytes, os.stat_res
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("is not a regular file")
-        data = _read_up_to(descriptor, limit + 1)
+        if status.st_size > limit:
+            raise ValueError(f"is larger than {limit} bytes")
+        data = _read_up_to(descriptor, status.st_size + 1)
     finally:
         os.close(descriptor)
-    if len(data) > limit:
-        raise ValueError(f"is larger than {limit} bytes")
+    if len(data) != status.st_size:
+        raise ValueError("changed while it was read")
     return data, status
 
 
 def _read_up_to(descriptor: int, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count and (more := os.read(descriptor, min(_READ_SIZE, count - len(data)))):
+    data = b""
+    while more := os.read(descriptor, count - len(data)):
         data += more
-    return bytes(data)
+    return data
 
 
 def chunks(descriptor: int) -> Iterator[bytes]:

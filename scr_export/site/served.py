@@ -42,9 +42,9 @@ def repositories(directories: Iterable[Directory]) -> dict[RepositoryName, Serve
     """Every repository of a site with its tags."""
     found: defaultdict[RepositoryName, Served] = defaultdict(Served)
     for directory in directories:
-        if (name := _repository(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
+        if (name := repository_of(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
             found[name] = found[name]
-        if (name := _repository(directory, paths.MANIFESTS)) and (tags := _tags(directory).keys()):
+        if (name := repository_of(directory, paths.MANIFESTS)) and (tags := tags_of(directory).keys()):
             found[name].tags |= tags
     return dict(found)
 
@@ -53,14 +53,14 @@ def closures(site: int, unread: Unread) -> dict[RepositoryName, Served]:
     """The tags and digests that `unread` has, with every manifest and blob that a pull of them asks for."""
     found: dict[RepositoryName, Served] = {}
     for directory in observe(site):
-        name = _repository(directory, paths.MANIFESTS)
+        name = repository_of(directory, paths.MANIFESTS)
         if name is None:
             continue
         heads = {
             paths.parse_head(entry)[1]: entry for entry in directory.entries if paths.is_head(directory.path, entry)
         }
         served = Served()
-        for tag, target in _tags(directory).items():
+        for tag, target in tags_of(directory).items():
             if target in directory.entries and unread.has(name, tag, Digest(target.partition("@")[2])):
                 served.tags.add(tag)
                 _follow(directory, heads, target, served)
@@ -72,7 +72,8 @@ def closures(site: int, unread: Unread) -> dict[RepositoryName, Served]:
     return found
 
 
-def _repository(directory: Directory, kind: str) -> RepositoryName | None:
+def repository_of(directory: Directory, kind: str) -> RepositoryName | None:
+    """The repository whose directory of that kind (`paths.BLOBS`, `MANIFESTS` or `TAGS`) this is, or None."""
     path, _, last = directory.path.rpartition("/")
     if last != kind or not path.startswith(f"{paths.REGISTRY}/"):
         return None
@@ -82,7 +83,8 @@ def _repository(directory: Directory, kind: str) -> RepositoryName | None:
         return None
 
 
-def _tags(directory: Directory) -> dict[Tag, str]:
+def tags_of(directory: Directory) -> dict[Tag, str]:
+    """The tags in a directory of manifests, and the heads that they point to."""
     found = {}
     for name, seen in directory.entries.items():
         if seen.kind is Kind.LINK and (target := directory.target(name)):

@@ -10,7 +10,6 @@ tmp/        what is not finished yet
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -96,6 +95,35 @@ def _refuse_strangers(path: str, site: int) -> None:
 
 
 @contextlib.contextmanager
+def read_site(path: str) -> Iterator[tuple[int, State | None]]:
+    """A site that no export is changing, and its notes if it has any: one that was carried elsewhere has none."""
+    with told_as(BadSite, f"open {printable(path)}"):
+        site = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if paths.REGISTRY not in os.listdir(site):
+            raise BadSite(f"{printable(path)}: has no {paths.REGISTRY}/: not a site")
+        lock = _existing_lock(site)
+        if lock is None:
+            yield site, None
+            return
+        try:
+            _take(lock, path, fcntl.LOCK_SH)
+            yield site, State.load(site)
+        finally:
+            os.close(lock)
+    finally:
+        os.close(site)
+
+
+def _existing_lock(site: int) -> int | None:
+    try:
+        with directory_at(paths.STATE, site) as directory:
+            return os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
 def hold_site(path: str) -> Iterator[tuple[int, bool]]:
     """SITE, made if need be and locked against other exports; and whether it is new. SiteHeld at once if it is locked.
 
@@ -128,19 +156,26 @@ def _lock(path: str, directory: int) -> int:
     with told_as(BadSite, f"lock {printable(path)}"):
         lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=directory)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = printable(os.read(lock, 200).decode(errors="replace").strip()) or "an unnamed process"
+        _take(lock, path, fcntl.LOCK_EX)
+    except SiteHeld:
         os.close(lock)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise SiteHeld(f"{printable(path)}: held by {holder}; try again when it has finished") from None
-        raise BadSite(f"cannot lock {printable(path)}: {error.strerror}") from error
+        raise
     if os.fstat(lock).st_nlink == 0:
         os.close(lock)
         raise SiteHeld(f"{printable(path)}: an export that failed is taking it away; try again")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
     return lock
+
+
+def _take(lock: int, path: str, kind: int) -> None:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = printable(os.read(lock, 200).decode(errors="replace").strip()) or "an unnamed process"
+        raise SiteHeld(f"{printable(path)}: held by {holder}; try again when it has finished") from None
+    except OSError as error:
+        raise BadSite(f"cannot lock {printable(path)}: {error.strerror}") from error
 
 
 def mark(tree: Tree) -> None:

@@ -1,0 +1,147 @@
+"""Checking a site by itself, without IMAGES: whether all that it answers can be pulled whole. Only reads."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from scr_export.errors import Findings
+from scr_export.images.content import Content, defects, directory_at, read_file
+from scr_export.oci.digest import Digest
+from scr_export.oci.manifest import SIZE_LIMIT, InvalidManifest, Manifest
+from scr_export.oci.name import RepositoryName
+from scr_export.site import paths
+from scr_export.site.changes import Linking, compare
+from scr_export.site.observe import Directory, Kind, observe
+from scr_export.site.plan import plan_site
+from scr_export.site.served import repositories, repository_of, tags_of
+
+_NO_LINKING = Linking(device=-1)
+_EXPORT_AGAIN = "export again, or carry the site over again"
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a repository's directories hold, and what its manifests say it must hold."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, Manifest] = field(default_factory=dict)
+    blobs: dict[Digest, Content] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Checked:
+    """How much was looked at. `bytes` were read and hashed."""
+
+    repositories: int = 0
+    tags: int = 0
+    manifests: int = 0
+    blobs: int = 0
+    bytes: int = 0
+
+
+def verify_site(site: int, waiting: Mapping[str, float] | None, jobs: int, findings: Findings) -> Checked:
+    """Look at everything in a site; what is not as it must be goes to `findings`.
+
+    `waiting` may lie there unnamed; None where that is not known.
+    """
+    found: defaultdict[RepositoryName, _Found] = defaultdict(_Found)
+    for directory in observe(site):
+        _look(directory, found, findings)
+    for name, repository in found.items():
+        _check_names(name, repository, findings)
+    _check_plan(site, found, waiting, findings)
+    contents = {c.identity: c for repository in found.values() for c in repository.blobs.values()}
+    for content, what in defects(contents.values(), site, jobs):
+        findings.fault(content.path, "digest", what, _EXPORT_AGAIN)
+    return Checked(
+        repositories=len(found),
+        tags=sum(len(repository.tags) for repository in found.values()),
+        manifests=sum(len(repository.heads) for repository in found.values()),
+        blobs=sum(len(repository.blobs) for repository in found.values()),
+        bytes=sum(content.size for content in contents.values()),
+    )
+
+
+def _look(directory: Directory, found: defaultdict[RepositoryName, _Found], findings: Findings) -> None:
+    if not os.fstat(directory.descriptor).st_mode & stat.S_IXOTH:
+        findings.fault(directory.path, "unreadable", "cannot be entered by a web server", "chmod 755")
+    if name := repository_of(directory, paths.MANIFESTS):
+        found[name].tags = {str(tag): target for tag, target in tags_of(directory).items()}
+        heads = [entry for entry in directory.entries if paths.is_head(directory.path, entry)]
+        manifests = {head: _manifest(directory, head, findings) for head in heads}
+        found[name].heads = {head: manifest for head, manifest in manifests.items() if manifest}
+    elif name := repository_of(directory, paths.BLOBS):
+        found[name].blobs = dict(_blobs(directory, findings))
+
+
+def _manifest(directory: Directory, head: str, findings: Findings) -> Manifest | None:
+    path = f"{directory.path}/{head}"
+    try:
+        with directory_at(head, directory.descriptor) as inner:
+            for name in os.listdir(inner):
+                if name != head:
+                    findings.fault(f"{path}/{name}", "left-over", "does not belong there", _EXPORT_AGAIN)
+            raw, status = read_file(head, inner, SIZE_LIMIT)
+        media_type, digest = paths.parse_head(head)
+        manifest = Manifest.parse(raw, digest.algorithm)
+    except OSError as error:
+        findings.fault(path, "unreadable", f"cannot be read: {error.strerror}", _EXPORT_AGAIN)
+        return None
+    except (ValueError, InvalidManifest) as error:
+        findings.fault(path, "manifest", str(error), _EXPORT_AGAIN)
+        return None
+    if not status.st_mode & stat.S_IROTH:
+        findings.fault(path, "unreadable", "cannot be read by a web server", "chmod 644")
+    if (manifest.media_type, manifest.digest) != (media_type, digest):
+        findings.fault(path, "digest", f"holds {manifest.media_type} {manifest.digest}", _EXPORT_AGAIN)
+    return manifest
+
+
+def _blobs(directory: Directory, findings: Findings) -> Iterable[tuple[Digest, Content]]:
+    for name, seen in directory.entries.items():
+        if seen.kind is Kind.FILE and paths.is_blob(directory.path, name) and (status := directory.status(name)):
+            if not status.st_mode & stat.S_IROTH:
+                findings.fault(f"{directory.path}/{name}", "unreadable", "cannot be read by a web server", "chmod 644")
+            digest = Digest.parse(name)
+            yield digest, Content.of(digest, f"{directory.path}/{name}", status)
+
+
+def _check_names(name: RepositoryName, repository: _Found, findings: Findings) -> None:
+    """Every tag leads to a manifest, and every descriptor to a blob of its size."""
+    for tag, target in repository.tags.items():
+        if target not in repository.heads:
+            findings.fault(f"{paths.manifests(name)}/{tag}", "tag", "leads to no sound manifest", _EXPORT_AGAIN)
+    for head, manifest in repository.heads.items():
+        for descriptor in manifest.blobs:
+            blob = repository.blobs.get(descriptor.digest)
+            where = f"{paths.manifests(name)}/{head}"
+            if blob is None and not descriptor.has_urls:
+                findings.fault(where, "missing", f"{descriptor.place} is missing: {descriptor.digest}", _EXPORT_AGAIN)
+            elif blob and blob.size != descriptor.size:
+                what = f"{descriptor.place} says {descriptor.size} bytes, {descriptor.digest} has {blob.size}"
+                findings.fault(where, "size", what, _EXPORT_AGAIN)
+
+
+def _check_plan(
+    site: int, found: Mapping[RepositoryName, _Found], waiting: Mapping[str, float] | None, findings: Findings
+) -> None:
+    """Lists and snippets are what the rest asks for, and nothing is left over."""
+    served = repositories(observe(site))
+    for name, repository in served.items():
+        repository.heads = set(found[name].heads)
+        repository.blobs = {blob.digest for manifest in found[name].heads.values() for blob in manifest.blobs}
+    changes = compare(plan_site([], served), observe(site), _NO_LINKING)
+    for change in changes.make:
+        what = "does not say what the site has" if change.over else "is missing"
+        findings.fault(f"{change.directory}/{change.name}".lstrip("/"), "list", what, _EXPORT_AGAIN)
+    for removal in changes.remove:
+        if waiting is None and removal.is_content:
+            findings.warn(
+                removal.path, "left-over", "is named by nothing", "an export or a transfer with --delete removes it"
+            )
+        elif not any(path == removal.path or path.startswith(f"{removal.path}/") for path in waiting or ()):
+            findings.fault(removal.path, "left-over", "is named by nothing", _EXPORT_AGAIN)

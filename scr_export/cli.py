@@ -36,17 +36,22 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, told apart from SIGINT by the exit status alone."""
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _top(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Turn a directory of skopeo images into a container registry of plain files.
 
     scr-export IMAGES SITE is short for scr-export export IMAGES SITE.
     """
-    if version:
-        print(__version__)
-        raise typer.Exit
 
 
 @app.command("export")

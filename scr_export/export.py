@@ -51,7 +51,9 @@ def export(order: Order) -> Report:
         report = Report(site=order.site, dry_run=order.dry_run)
         sound = _read(order, images, state, report)
         linking = Linking(_device(order.site), state.unlinkable)
-        plan = plan_site(sound, _served(order, site, report.findings))
+        kept = _served(order, site, report.findings)
+        sound = _without_clashes(order, sound, kept, report.findings)
+        plan = plan_site(sound, kept)
         changes = compare(plan, observe(site) if site is not None else (), linking)
         _settle_removals(order, changes, state)
         _describe(report, plan, sound, changes, order.grace)
@@ -79,7 +81,7 @@ def _read(order: Order, images: int, state: State, report: Report) -> list[Image
     sound = [image for image in loaded if image]
     if not loaded and not findings.faults:
         findings.fault("", "empty", "holds no image", "fill it: skopeo copy docker://… dir:IMAGES/NAME/TAG")
-    findings.faults += clashes(sound)
+    findings.faults += clashes(sound, {})
     findings.faults += _verify(order, images, sound, state, report)
     bad = {fault.path for fault in findings.faults}
     good = [image for image in sound if image.path not in bad]
@@ -117,6 +119,18 @@ def _served(order: Order, site: int | None, findings: Findings) -> dict[Reposito
         return served.repositories(observe(site))
     faulty = [fault.path for fault in findings.faults]
     return served.closures(site, served.Unread(faulty, order.prefix)) if faulty else {}
+
+
+def _without_clashes(
+    order: Order, images: list[Image], kept: dict[RepositoryName, Served], findings: Findings
+) -> list[Image]:
+    """The images that need no path which something else keeps."""
+    faults = clashes(images, kept) if kept else []
+    findings.faults += faults
+    if faults and not order.keep_going:
+        raise BadImages(findings)
+    bad = {fault.path for fault in faults}
+    return [image for image in images if image.path not in bad]
 
 
 def _settle_removals(order: Order, changes: Changes, state: State) -> None:
@@ -181,6 +195,8 @@ def _file(content: Content) -> str:
 
 
 def _refuse_overlap(order: Order) -> None:
+    if not order.images or not order.site:
+        raise BadUsage("IMAGES and SITE must not be empty")
     images, site = os.path.realpath(order.images), os.path.realpath(order.site)
     if images == site:
         raise BadUsage("IMAGES and SITE are the same directory")

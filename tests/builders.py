@@ -204,9 +204,7 @@ def write_runnable(
     programs = binary if isinstance(binary, Mapping) else {ARCHITECTURE: binary}
     config: Json = {"Entrypoint": ["/hello"]}
     children = {
-        platform: _image(
-            family, [_tar("hello", data, 0o755)], config, platform=platform, compression=compression
-        )
+        platform: _image(family, [_tar("hello", data, 0o755)], config, platform=platform, compression=compression)
         for platform, data in programs.items()
     }
     return _write(directory, _index(family, children) if programs is binary else children[ARCHITECTURE])
@@ -218,9 +216,7 @@ def hello_elf(message: str, *, architecture: str = ARCHITECTURE) -> bytes:
     if architecture == "amd64":
         # mov eax, 1 (write); mov edi, 1 (stdout); lea rsi, [rip+16]; mov edx, length; syscall
         # mov eax, 60 (exit); xor edi, edi; syscall
-        write = (
-            b"\xb8\1\0\0\0\xbf\1\0\0\0\x48\x8d\x35\x10\0\0\0\xba" + struct.pack("<I", len(text)) + b"\x0f\x05"
-        )
+        write = b"\xb8\1\0\0\0\xbf\1\0\0\0\x48\x8d\x35\x10\0\0\0\xba" + struct.pack("<I", len(text)) + b"\x0f\x05"
         machine, code = 62, write + b"\xb8\x3c\0\0\0\x31\xff\x0f\x05"
     elif architecture == "arm64":
         # mov x0, 1 (stdout); adr x1, .+28; mov x2, length; mov x8, 64 (write); svc 0

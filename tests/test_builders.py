@@ -26,9 +26,7 @@ def manifest(built: builders.Built) -> dict[str, Any]:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("docker", [False, True])
-def test_every_digest_and_size_is_that_of_the_file(
-    tmp_path: Path, docker: bool, algorithm: builders.Algorithm
-) -> None:
+def test_every_digest_and_size_is_that_of_the_file(tmp_path: Path, docker: bool, algorithm: builders.Algorithm) -> None:
     """Each descriptor, and each key of `Built`, says the digest and size of the bytes on disk."""
     built = builders.write_image(tmp_path, docker=docker, algorithm=algorithm)
     image = manifest(built)
@@ -54,9 +52,7 @@ def test_a_seed_gives_the_same_bytes_everywhere_and_another_seed_others(tmp_path
 
 @pytest.mark.parametrize("size", [0, 2048, 300_000])
 @pytest.mark.parametrize("compression", ["gzip", "none"])
-def test_layers_unpack_to_their_diff_ids(
-    tmp_path: Path, compression: builders.Compression, size: int
-) -> None:
+def test_layers_unpack_to_their_diff_ids(tmp_path: Path, compression: builders.Compression, size: int) -> None:
     """A layer is a tar archive, compressed as said, whose digest is the config's `rootfs.diff_ids`."""
     built = builders.write_image(tmp_path, layers=1, layer_size=size, compression=compression)
     blob = built.blobs[manifest(built)["layers"][0]["digest"]]
@@ -122,7 +118,8 @@ def test_optional_fields(tmp_path: Path) -> None:
     )  # fmt: skip
     *shared, foreign = manifest(rich)["layers"]
     assert shared == manifest(plain)["layers"]
-    assert foreign["urls"] and foreign["digest"] not in rich.blobs
+    assert foreign["urls"]
+    assert foreign["digest"] not in rich.blobs
     assert manifest(rich)["subject"] == plain.descriptor
     assert (manifest(rich)["artifactType"], manifest(rich)["annotations"]) == ("application/x", {"a": "b"})
 

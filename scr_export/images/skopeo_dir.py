@@ -53,6 +53,7 @@ class _Loader:
         self.directory = directory.descriptor
         self.findings = findings
         self.sound = True
+        self.asked: set[Digest] = set()  # for as children: a file that lies about its digest may list itself
         self.manifests: dict[Digest, StoredManifest] = {}
         self.blobs: dict[Digest, Content] = {}
 
@@ -104,8 +105,9 @@ class _Loader:
         found: list[Manifest] = []
         absent = 0
         for child in index.children:
-            if child.digest in self.manifests:
+            if child.digest in self.manifests or child.digest in self.asked:
                 continue
+            self.asked.add(child.digest)
             file = self._file_of(child.digest, ".manifest.json")
             if file is None:
                 absent += 1

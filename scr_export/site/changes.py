@@ -85,6 +85,8 @@ def compare(plan: Plan, directories: Iterable[Directory], linking: Linking) -> C
     for path in plan.keys() - met:
         missing = ((name, entry) for name, entry in plan[path].items() if not isinstance(entry, AsServed))
         changes.make += [Change(path, name, entry) for name, entry in missing]
+    replaced = tuple(f"{c.directory}/{c.name}/" for c in changes.make if c.over is Kind.DIRECTORY)
+    changes.remove = [r for r in changes.remove if not f"{r.directory}/".startswith(replaced)]
     return changes
 
 

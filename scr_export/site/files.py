@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 from scr_export.images.content import Content, chunks, directory_at, open_directory, open_file
@@ -151,19 +151,24 @@ class Tree:
 
     def make_directory(self, directory: str, name: str) -> None:
         """Make one directory; it may be there already."""
-        before_change()
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, _DIRECTORY_MODE, dir_fd=self.directory(directory))
+        os.close(_make_and_open(name, self.directory(directory)))
 
     def remove(self, directory: str, name: str) -> None:
         """Remove a name and, if it is a directory, all that is in it. No link is followed."""
-        _remove(self.directory(directory), name)
+        with self._existing(directory) as parent:
+            _remove(parent, name)
 
     def remove_directory(self, directory: str, name: str) -> None:
         """Remove a directory if nothing is left in it."""
-        before_change()
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(name, dir_fd=self.directory(directory))
+        with self._existing(directory) as parent:
+            before_change()
+            os.rmdir(name, dir_fd=parent)
+
+    @contextlib.contextmanager
+    def _existing(self, path: str) -> Iterator[int]:
+        # What is not there need not be removed.
+        with contextlib.suppress(FileNotFoundError), directory_at(path, self._site) as descriptor:
+            yield descriptor
 
     def directory(self, path: str) -> int:
         """A descriptor of this directory of the site, which is made if need be; good until the next call."""
@@ -196,7 +201,12 @@ class Tree:
 
     def _rename(self, temporary: str, parent: int, name: str) -> None:
         before_change()
-        os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=parent)
+        try:
+            os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=parent)
+        except IsADirectoryError:
+            _remove(parent, name)  # a directory that no export of ours put there, or that a tag takes the place of
+            before_change()
+            os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=parent)
 
     def _temporary_name(self) -> str:
         self._serial += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from scr_export.errors import Fault
@@ -58,14 +58,19 @@ class Served:
 Plan = dict[str, dict[str, Entry]]
 
 
-def clashes(images: Iterable[Image]) -> list[Fault]:
-    """Faults that no image has alone: one tag claimed twice, one path wanted as a file and as a directory."""
-    images = list(images)
+def clashes(images: Iterable[Image], served: Mapping[RepositoryName, Served]) -> list[Fault]:
+    """Faults that no image has alone: one tag claimed twice, one path wanted as a file and as a directory.
+
+    `served` is what stays in the site besides the images.
+    """
     claims: defaultdict[tuple[RepositoryName, Tag], list[Image]] = defaultdict(list)
+    by_name: defaultdict[RepositoryName, list[Image]] = defaultdict(list)
     for image in images:
+        by_name[image.reference.repository].append(image)
         if image.reference.tag:
             claims[image.reference.repository, image.reference.tag].append(image)
-    return _claimed_twice(claims) + _paths_claimed_twice(images, claims)
+    tags = claims.keys() | {(name, tag) for name, kept in served.items() for tag in kept.tags}
+    return _claimed_twice(claims) + _paths_claimed_twice(by_name, by_name.keys() | served.keys(), tags)
 
 
 def _claimed_twice(claims: Mapping[tuple[RepositoryName, Tag], list[Image]]) -> list[Fault]:
@@ -79,25 +84,26 @@ def _claimed_twice(claims: Mapping[tuple[RepositoryName, Tag], list[Image]]) -> 
     return faults
 
 
-def _paths_claimed_twice(images: list[Image], tags: Mapping[tuple[RepositoryName, Tag], object]) -> list[Fault]:
-    names = {image.reference.repository for image in images}
+def _paths_claimed_twice(
+    images: Mapping[RepositoryName, list[Image]], names: Set[RepositoryName], tags: Set[tuple[RepositoryName, Tag]]
+) -> list[Fault]:
     faults = []
-    for image in images:
-        name = image.reference.repository
+    for name in sorted(names):
         for outer in _outer_repositories(name, names):
             if taken := _taken(outer, name[len(outer) + 1 :], tags):
                 what = f"the repository {name} would need a directory where {outer} has {taken}"
-                faults.append(Fault(image.path, "path-clash", what, "rename one of the two"))
+                blamed = images.get(name) or images.get(outer, [])
+                faults += [Fault(image.path, "path-clash", what, "rename one of the two") for image in blamed]
     return faults
 
 
-def _outer_repositories(name: RepositoryName, names: set[RepositoryName]) -> list[RepositoryName]:
+def _outer_repositories(name: RepositoryName, names: Set[RepositoryName]) -> list[RepositoryName]:
     parts = name.split("/")
     prefixes = (RepositoryName("/".join(parts[:count])) for count in range(1, len(parts)))
     return [prefix for prefix in prefixes if prefix in names]
 
 
-def _taken(outer: RepositoryName, below: str, tags: Mapping[tuple[RepositoryName, Tag], object]) -> str | None:
+def _taken(outer: RepositoryName, below: str, tags: Set[tuple[RepositoryName, Tag]]) -> str | None:
     """What `outer` puts where the repository `outer/below` needs a directory, or None."""
     first, _, rest = below.partition("/")
     wanted = [rest.partition("/")[0]] if rest else [paths.BLOBS, paths.MANIFESTS, paths.TAGS]

@@ -32,16 +32,9 @@ class Publisher:
     def publish(self, changes: Changes) -> None:
         """Make all that is to be made and remove all that is to be removed, in the order that loses nothing."""
         for change in _ordered(changes.make):
-            self._clear(change)
             self._make(change)
         for removal in _last_first(changes.remove):
             self._remove(removal)
-
-    def _clear(self, change: Change) -> None:
-        # A directory cannot be replaced by a rename, nor a file by a directory. Neither comes from an export of ours.
-        is_directory = change.over is Kind.DIRECTORY
-        if change.over and is_directory != isinstance(change.entry, Head):
-            self._tree.remove(change.directory, change.name)
 
     def _make(self, change: Change) -> None:
         directory, name, entry, over = change
@@ -109,10 +102,10 @@ def _rank(change: Change) -> int:
 
 
 def _last_first(removals: Iterable[Removal]) -> list[Removal]:
-    # Pointers, then manifests, then blobs, then the directories that became empty: these came inner ones first.
+    # What names goes before what is named. The directories that became empty came the inner ones first.
     def rank(removal: Removal) -> int:
         if removal.is_content:
-            return 1 if removal.kind is Kind.DIRECTORY else 2
-        return 3 if removal.kind is Kind.DIRECTORY else 0
+            return 2 if removal.kind is Kind.DIRECTORY else 3
+        return {Kind.LINK: 1, Kind.DIRECTORY: 4}.get(removal.kind, 0)
 
     return sorted(removals, key=rank)

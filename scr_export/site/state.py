@@ -129,7 +129,7 @@ def hold_site(path: str) -> Iterator[tuple[int, bool]]:
 
     What was made for a site that nothing was published to is gone again at the end.
     """
-    made = not os.path.lexists(path)
+    made = _missing(path)
     with told_as(BadSite, f"make {printable(path)}"):
         os.makedirs(path, exist_ok=True)
     with open_site(path) as site:
@@ -141,9 +141,22 @@ def hold_site(path: str) -> Iterator[tuple[int, bool]]:
         try:
             yield site, not _is_marked(directory)
         finally:
-            _leave(path, directory, made=made)
-            os.close(lock)
+            is_marked = _is_marked(directory)
+            if not is_marked:
+                _remove_quietly("lock", directory)
+            os.close(lock)  # before its directory goes: some file systems keep an open file's name
+            if not is_marked:
+                _leave(path, directory, made)
             os.close(directory)
+
+
+def _missing(path: str) -> list[str]:
+    """What of a path is not there yet, the innermost directory first."""
+    missing = []
+    while path and not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/"))
+    return missing
 
 
 def _state_directory(site: int) -> int:
@@ -163,8 +176,13 @@ def _lock(path: str, directory: int) -> int:
     if os.fstat(lock).st_nlink == 0:
         os.close(lock)
         raise SiteHeld(f"{printable(path)}: an export that failed is taking it away; try again")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+    if os.fstat(lock).st_nlink > 1:  # it has another name somewhere, and is not ours to write to
+        os.unlink("lock", dir_fd=directory)
+        os.close(lock)
+        return _lock(path, directory)
+    with contextlib.suppress(OSError):  # a full disk may still be made emptier
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
     return lock
 
 
@@ -187,13 +205,15 @@ def _is_marked(directory: int) -> bool:
     return "format" in os.listdir(directory)
 
 
-def _leave(path: str, directory: int, *, made: bool) -> None:
-    if _is_marked(directory):
-        return
+def _leave(path: str, directory: int, made: list[str]) -> None:
     with contextlib.suppress(OSError):
-        os.unlink("lock", dir_fd=directory)
         with contextlib.suppress(FileNotFoundError):
             os.rmdir("tmp", dir_fd=directory)
         os.rmdir(os.path.join(path, paths.STATE))
-        if made:
-            os.rmdir(path)
+        for missed in made:
+            os.rmdir(missed)
+
+
+def _remove_quietly(name: str, directory: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=directory)

@@ -86,6 +86,7 @@ def _manifest(directory: Directory, head: str, findings: Findings) -> Manifest |
                 if name != head:
                     findings.fault(f"{path}/{name}", "left-over", "does not belong there", _EXPORT_AGAIN)
             raw, status = read_file(head, inner, SIZE_LIMIT)
+            open_to_all = status.st_mode & stat.S_IROTH and os.fstat(inner).st_mode & stat.S_IXOTH
         media_type, digest = paths.parse_head(head)
         manifest = Manifest.parse(raw, digest.algorithm)
     except OSError as error:
@@ -94,8 +95,8 @@ def _manifest(directory: Directory, head: str, findings: Findings) -> Manifest |
     except (ValueError, InvalidManifest) as error:
         findings.fault(path, "manifest", str(error), _EXPORT_AGAIN)
         return None
-    if not status.st_mode & stat.S_IROTH:
-        findings.fault(path, "unreadable", "cannot be read by a web server", "chmod 644")
+    if not open_to_all:
+        findings.fault(path, "unreadable", "cannot be read by a web server", "chmod 755 it, and 644 the file in it")
     if (manifest.media_type, manifest.digest) != (media_type, digest):
         findings.fault(path, "digest", f"holds {manifest.media_type} {manifest.digest}", _EXPORT_AGAIN)
     return manifest

@@ -1,0 +1,195 @@
+"""Other file systems: those that share extents, those that share nothing, layers, and memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builders import Built, write_image, write_index
+from tests.conftest import Report, assert_whole, export, inodes, listing, registry, start, wait
+from tests.test_full_disk import mount
+
+MAKE = {"btrfs": ["mkfs.btrfs", "-q"], "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"]}
+SIZE = {"btrfs": 128 << 20, "xfs": 320 << 20}  # bytes; neither can be made much smaller, and both are sparse
+
+
+@pytest.fixture(autouse=True)
+def _as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount the file systems that these tests need")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk with the file system that the test names."""
+    image, path = tmp_path / "disk.image", tmp_path / "disk"
+    path.mkdir()
+    with image.open("wb") as file:
+        file.truncate(SIZE[request.param])
+    subprocess.run([*MAKE[request.param], image], check=True, capture_output=True)
+    mount("-o", "loop", image, path)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture
+def exfat(tmp_path: Path) -> Iterator[Path]:
+    """A disk as cameras and USB sticks have it."""
+    image, path = tmp_path / "disk.image", tmp_path / "disk"
+    path.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.exfat", image], check=True, capture_output=True)
+    losetup = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True)
+    device = losetup.stdout.decode().strip()
+    try:
+        subprocess.run(["mount.exfat-fuse", device, path], check=True, capture_output=True)
+        try:
+            yield path
+        finally:
+            subprocess.run(["umount", path], check=True)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def assert_nothing_changes(images: Path, site: Path) -> None:
+    before = listing(site / "v2")
+    report = export(images, site)
+    assert not any(report["files"].values())
+    assert report["hashed"] == 0
+    assert listing(site / "v2") == before
+
+
+def files(report: Report) -> tuple[int, int, int]:
+    return report["files"]["linked"], report["files"]["reflinked"], report["files"]["copied"]
+
+
+def write_twice(images: Path) -> tuple[Built, int]:
+    """One index in two repositories; how many files it has."""
+    write_index(images / "app/v1")
+    built = write_index(images / "team/app/v1")
+    return built, len(built.blobs) + len(built.manifests)
+
+
+@pytest.mark.parametrize("disk", MAKE, indirect=True)
+def test_files_are_linked_within_it(disk: Path) -> None:
+    _, count = write_twice(disk / "images")
+    assert files(export(disk / "images", disk / "site")) == (2 * count, 0, 0)
+    assert_whole(disk / "site")
+    assert_nothing_changes(disk / "images", disk / "site")
+
+
+@pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
+def test_files_of_another_subvolume_share_their_extents(disk: Path) -> None:
+    for name in ("images", "site"):
+        subprocess.run(["btrfs", "subvolume", "create", disk / name], check=True, capture_output=True)
+    built, count = write_twice(disk / "images")
+    assert files(export(disk / "images", disk / "site")) == (count, count, 0)
+    for digest in built.blobs:
+        assert len(inodes(disk / "site", digest)) == 1
+    assert_whole(disk / "site")
+    assert_nothing_changes(disk / "images", disk / "site")
+
+
+@pytest.mark.parametrize("disk", ["xfs"], indirect=True)
+def test_a_private_manifest_shares_its_extents(disk: Path) -> None:
+    write_image(disk / "images/app/v1")
+    (disk / "images/app/v1/manifest.json").chmod(0o600)
+    assert files(export(disk / "images", disk / "site")) == (3, 1, 0)
+    assert_whole(disk / "site")
+    assert_nothing_changes(disk / "images", disk / "site")
+
+
+@pytest.mark.parametrize("disk", ["xfs"], indirect=True)
+def test_extents_are_shared_only_of_what_is_right(disk: Path) -> None:
+    built = write_image(disk / "images/app/v1")
+    blob = disk / "images/app/v1" / max(built.blobs, key=lambda digest: len(built.blobs[digest]))[7:]
+    data = blob.read_bytes()
+    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    blob.chmod(0o600)
+    process = wait(start("--verify", "size", disk / "images", disk / "site"))
+    assert process.returncode == 1
+    assert f"images/app/v1/{blob.name}" in process.stderr
+    assert not (disk / "site").exists() or not list((disk / "site").glob("v2/**/manifests/*"))
+
+
+def test_images_below_an_overlay(images: Path, tmp_path: Path) -> None:
+    """IMAGES is in the lower layer, and SITE goes to the upper one."""
+    _, count = write_twice(images)
+    top = tmp_path / "top"
+    for name in ("top", "upper", "work"):
+        (tmp_path / name).mkdir()
+    lower = tmp_path / "lower"
+    lower.mkdir()
+    images.rename(lower / "images")
+    options = f"lowerdir={lower},upperdir={tmp_path / 'upper'},workdir={tmp_path / 'work'}"
+    mount("-t", "overlay", "-o", options, "none", top)
+    try:
+        report = export(top / "images", top / "site")
+        assert sum(files(report)) == 2 * count
+        assert_whole(top / "site")
+        assert_nothing_changes(top / "images", top / "site")
+        write_image(top / "images/app/v1", seed=9)
+        shutil.rmtree(top / "images/team")
+        export(top / "images", top / "site", "--grace", "0")
+        assert_whole(top / "site")
+    finally:
+        subprocess.run(["umount", top], check=True)
+
+
+def test_a_bind_mount_of_the_same_file_system(images: Path, tmp_path: Path) -> None:
+    """Its device is the same, yet link(2) refuses to go from one mount to another."""
+    _, count = write_twice(images)
+    site = tmp_path / "site"
+    site.mkdir()
+    mount("--bind", site, site)
+    try:
+        linked, reflinked, copied = files(export(images, site))
+        assert (linked, reflinked + copied) == (count, count)
+        assert_whole(site)
+        assert_nothing_changes(images, site)
+    finally:
+        subprocess.run(["umount", site], check=True)
+    assert export(images, site)["files"]["linked"] in (0, 2 * count)
+    assert_whole(site)
+
+
+def test_memory(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
+        images, site = Path(path, "images"), Path(path, "site")
+        _, count = write_twice(images)
+        assert files(export(images, site)) == (2 * count, 0, 0)
+        assert_nothing_changes(images, site)
+        copy = tmp_path / "site"
+        assert files(export(images, copy)) == (count, 0, count)
+        assert_nothing_changes(images, copy)
+        assert registry(copy) == registry(site)
+        assert_whole(copy)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_file_system_without_links_and_colons_is_refused(images: Path, exfat: Path, is_there: bool) -> None:
+    write_image(images / "app/v1")
+    site = exfat / "site"
+    if is_there:
+        site.mkdir()
+    process = wait(start(images, site))
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith(f"scr-export: {site}: its file system lacks symbolic links or ':' in names")
+    assert process.stderr.count("\n") == 1
+    assert list(exfat.rglob("*")) == ([site] if is_there else [])
+
+
+def test_images_may_lie_on_such_a_file_system(site: Path, exfat: Path) -> None:
+    built = write_image(exfat / "app/v1")
+    assert files(export(exfat, site)) == (0, 0, len(built.blobs) + 1)
+    assert_whole(site)
+    assert_nothing_changes(exfat, site)

@@ -1,0 +1,283 @@
+"""`scr-export verify`: sound sites are sound, and each damage is told by its path."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scr_export.export import verify as verify_here
+from tests.builders import Built, write_image, write_index
+from tests.conftest import Report, export, listing, start, wait
+
+IMAGE, INDEX = "vnd.oci.image.manifest.v1+json", "vnd.oci.image.index.v1+json"
+
+
+def verify(site: Path, *options: str, status: int = 0) -> Report:
+    """Check a site; the JSON report."""
+    process = wait(start("verify", "--json", *options, site))
+    assert process.returncode == status, process.stderr
+    document: Report = json.loads(process.stdout)
+    return document
+
+
+@pytest.fixture
+def image(images: Path, site: Path) -> Built:
+    """The image of `app:v1` in a site that also has `team/app:v1`, an index, and `app:v2`."""
+    built = write_image(images / "app/v1")
+    write_image(images / "app/v2", seed=2)
+    write_index(images / "team/app/v1", seed=3)
+    export(images, site)
+    return built
+
+
+def test_a_site_is_sound_after_an_export(image: Built, site: Path) -> None:
+    before = listing(site)
+    report = verify(site)
+    assert (report["site"], report["faults"], report["warnings"]) == (str(site), [], [])
+    assert (report["repositories"], report["tags"], report["manifests"], report["blobs"]) == (2, 3, 5, 12)
+    assert report["bytes"] == sum(path.stat().st_size for path in site.glob("v2/**/blobs/*"))
+    assert listing(site) == before
+
+
+def test_the_text_says_the_same(image: Built, site: Path) -> None:
+    process = wait(start("verify", site))
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith(f"{site}: 2 repositories, 3 tags, 5 manifests, 12 blobs: all sound\n")
+    next(site.glob("v2/app/blobs/*")).unlink()
+    process = wait(start("verify", site))
+    assert process.returncode == 1
+    assert process.stdout.startswith(f"{site}: 2 repositories, 3 tags, 5 manifests, 11 blobs: 1 fault\n")
+    assert process.stderr.startswith(f"error: {site}/v2/app/manifests/{IMAGE}@sha256:")
+    assert process.stderr.count("\n") == 1
+
+
+def head(built: Built) -> str:
+    return f"v2/app/manifests/{IMAGE}@{built.digest}"
+
+
+def inner(built: Built) -> str:
+    return f"{head(built)}/{IMAGE}@{built.digest}"
+
+
+def blob(built: Built) -> str:
+    """The largest blob."""
+    return f"v2/app/blobs/{max(built.blobs, key=lambda digest: len(built.blobs[digest]))}"
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Other bytes in an inode of the site's own."""
+    path.unlink()
+    path.write_bytes(data)
+    path.chmod(0o644)
+
+
+def relink(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def flip(path: Path) -> None:
+    data = path.read_bytes()
+    rewrite(path, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def rename_head(site: Path, built: Built, name: str) -> None:
+    """Give a manifest another type or digest by its names, and its tag with it."""
+    old, new = site / head(built), site / "v2/app/manifests" / name
+    old.rename(new)
+    (new / old.name).rename(new / name)
+    relink(site / "v2/app/manifests/v1", name)
+
+
+STRANGER = f"sha256:{'0' * 64}"
+Damage = tuple[Callable[[Path, Built], object], Callable[[Built], str], str]
+DAMAGES: dict[str, Damage] = {
+    "a blob is missing": (lambda s, b: (s / blob(b)).unlink(), head, "missing"),
+    "a blob has other bytes": (lambda s, b: flip(s / blob(b)), blob, "digest"),
+    "a blob is short": (lambda s, b: rewrite(s / blob(b), b"short"), head, "size"),
+    "a blob is empty": (lambda s, b: rewrite(s / blob(b), b""), blob, "digest"),
+    "a blob is private": (lambda s, b: (s / blob(b)).chmod(0o600), blob, "unreadable"),
+    "a blob is a link": (lambda s, b: relink(s / blob(b), "/etc/hostname"), head, "missing"),
+    "a manifest is missing": (lambda s, b: (s / inner(b)).unlink(), head, "unreadable"),
+    "a manifest has other bytes": (lambda s, b: rewrite(s / inner(b), b.raw + b"\n"), head, "digest"),
+    "a manifest is no JSON": (lambda s, b: rewrite(s / inner(b), b.raw[:-1]), head, "manifest"),
+    "a manifest is a link": (lambda s, b: relink(s / inner(b), "/etc/hostname"), head, "manifest"),
+    "a manifest is private": (lambda s, b: (s / inner(b)).chmod(0o600), head, "unreadable"),
+    "a head is private": (lambda s, b: (s / head(b)).chmod(0o700), head, "unreadable"),
+    "a head is missing": (lambda s, b: shutil.rmtree(s / head(b)), lambda b: "v2/app/manifests/v1", "tag"),
+    "a head has two files": (lambda s, b: (s / head(b) / "x@y").touch(), lambda b: f"{head(b)}/x@y", "left-over"),
+    "a head lies about the type": (
+        lambda s, b: rename_head(s, b, f"{INDEX}@{b.digest}"),
+        lambda b: f"v2/app/manifests/{INDEX}@{b.digest}",
+        "digest",
+    ),
+    "a head lies about the digest": (
+        lambda s, b: rename_head(s, b, f"{IMAGE}@{STRANGER}"),
+        lambda b: f"v2/app/manifests/{IMAGE}@{STRANGER}",
+        "digest",
+    ),
+    "a repository is private": (lambda s, b: (s / "v2/app").chmod(0o700), lambda b: "v2/app", "unreadable"),
+    "the registry is private": (lambda s, b: (s / "v2").chmod(0o700), lambda b: "v2", "unreadable"),
+    "the site is private": (lambda s, b: s.chmod(0o700), lambda b: "", "unreadable"),
+    "the blobs are private": (lambda s, b: (s / "v2/app/blobs").chmod(0o700), lambda b: "v2/app/blobs", "unreadable"),
+    "a tag leads nowhere": (
+        lambda s, b: relink(s / "v2/app/manifests/v1", f"{IMAGE}@{STRANGER}"),
+        lambda b: "v2/app/manifests/v1",
+        "tag",
+    ),
+    "a tag is absolute": (
+        lambda s, b: relink(s / "v2/app/manifests/v1", str(s / head(b))),
+        lambda b: "v2/app/manifests/v1",
+        "tag",
+    ),
+    "a tag goes round about": (
+        lambda s, b: relink(s / "v2/app/manifests/v1", f"../manifests/{Path(head(b)).name}"),
+        lambda b: "v2/app/manifests/v1",
+        "tag",
+    ),
+    "a tag leads to a tag": (
+        lambda s, b: relink(s / "v2/app/manifests/v1", "v2"),
+        lambda b: "v2/app/manifests/v1",
+        "tag",
+    ),
+    "a tag is not listed": (
+        lambda s, b: (s / "v2/app/manifests/v3").symlink_to(Path(head(b)).name),
+        lambda b: "v2/app/tags/list",
+        "list",
+    ),
+    "a tag is gone": (lambda s, b: (s / "v2/app/manifests/v2").unlink(), lambda b: "v2/app/tags/list", "list"),
+    "a list lies": (
+        lambda s, b: rewrite(s / "v2/app/tags/list", b'{"name":"app","tags":["v1","v3"]}\n'),
+        lambda b: "v2/app/tags/list",
+        "list",
+    ),
+    "a list is missing": (lambda s, b: (s / "v2/app/tags/list").unlink(), lambda b: "v2/app/tags/list", "list"),
+    "a list is private": (lambda s, b: (s / "v2/app/tags/list").chmod(0o600), lambda b: "v2/app/tags/list", "list"),
+    "the catalog lies": (
+        lambda s, b: rewrite(s / "v2/_catalog", b'{"repositories":["app","b"]}\n'),
+        lambda b: "v2/_catalog",
+        "list",
+    ),
+    "the catalog is missing": (lambda s, b: (s / "v2/_catalog").unlink(), lambda b: "v2/_catalog", "list"),
+    "a snippet is another": (lambda s, b: flip(s / "nginx.conf"), lambda b: "nginx.conf", "list"),
+    "a snippet is missing": (lambda s, b: (s / "Caddyfile").unlink(), lambda b: "Caddyfile", "list"),
+    "a blob is left over": (
+        lambda s, b: (s / "v2/app/blobs" / STRANGER).touch(),
+        lambda b: f"v2/app/blobs/{STRANGER}",
+        "left-over",
+    ),
+    "a file is left over": (lambda s, b: (s / "v2/app/x").touch(), lambda b: "v2/app/x", "left-over"),
+    "a directory is left over": (lambda s, b: (s / "v2/y/x").mkdir(parents=True), lambda b: "v2/y/x", "left-over"),
+    "a FIFO is left over": (lambda s, b: os.mkfifo(s / "v2/app/x"), lambda b: "v2/app/x", "left-over"),
+    "a link is left over": (lambda s, b: (s / "v2/x").symlink_to("/etc"), lambda b: "v2/x", "left-over"),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
+    """A site that each damage is done to a copy of, and the image of `app:v1` in it."""
+    directory = tmp_path_factory.mktemp("sound")
+    built = write_image(directory / "images/app/v1")
+    write_image(directory / "images/app/v2", seed=2)
+    export(directory / "images", directory / "site")
+    return directory / "site", built
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damage_is_told(sound: tuple[Path, Built], site: Path, name: str) -> None:
+    damage, where, code = DAMAGES[name]
+    shutil.copytree(sound[0], site, symlinks=True)
+    damage(site, sound[1])
+    before = listing(site)
+    report = verify_here(str(site), jobs=1)
+    assert (where(sound[1]), code) in {(fault.path, fault.code) for fault in report.findings.faults}
+    assert all(fault.what and fault.remedy for fault in report.findings.faults)
+    assert listing(site) == before
+
+
+def test_all_damages_are_told_at_once(image: Built, site: Path) -> None:
+    flip(site / blob(image))
+    (site / "v2/app/tags/list").unlink()
+    next(site.glob("v2/team/app/blobs/*")).unlink()
+    assert {fault["code"] for fault in verify(site, status=1)["faults"]} == {"digest", "list", "missing"}
+
+
+def test_an_export_mends_what_it_can_see(images: Path, image: Built, site: Path) -> None:
+    relink(site / "v2/app/manifests/v1", "/etc")
+    rewrite(site / "v2/_catalog", b"{}")
+    flip(site / blob(image))
+    (site / "v2/app/x").touch()
+    export(images, site)
+    assert verify(site)["faults"] == []
+
+
+def test_content_that_waits_for_pulls_in_flight_is_no_fault(images: Path, image: Built, site: Path) -> None:
+    shutil.rmtree(images / "team")
+    write_image(images / "app/v1", seed=9)
+    assert export(images, site)["waiting"]["entries"]
+    report = verify(site)
+    assert (report["faults"], report["warnings"]) == ([], [])
+    (site / "v2/team/app/blobs" / STRANGER).touch()  # this one waits for nothing
+    assert {fault["path"] for fault in verify(site, status=1)["faults"]} == {f"v2/team/app/blobs/{STRANGER}"}
+
+
+def test_a_damaged_blob_that_waits_is_told(images: Path, image: Built, site: Path) -> None:
+    write_image(images / "app/v1", seed=9)
+    export(images, site)
+    flip(site / blob(image))
+    assert [fault["path"] for fault in verify(site, status=1)["faults"]] == [blob(image)]
+
+
+@pytest.mark.parametrize("without", ["--exclude=.scr-export", "--exclude=.scr-export/lock"])
+def test_a_site_carried_elsewhere(images: Path, image: Built, site: Path, tmp_path: Path, without: str) -> None:
+    write_image(images / "app/v1", seed=9)
+    export(images, site)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    archive = subprocess.run(["tar", "-C", site, without, "-c", "."], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-C", elsewhere, "-x"], input=archive, check=True)
+    report = verify(elsewhere)
+    assert report["faults"] == []  # what waited there for pulls in flight cannot be told from what is left over
+    assert {warning["code"] for warning in report["warnings"]} <= {"left-over"}
+    (elsewhere / blob(image)).unlink()
+    flip(next(elsewhere.glob("v2/team/app/blobs/*")))
+    assert {fault["code"] for fault in verify(elsewhere, status=1)["faults"]} == {"missing", "digest"}
+
+
+def test_a_site_that_an_export_holds(image: Built, site: Path) -> None:
+    with open(site / ".scr-export/lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = wait(start("verify", site))
+    assert (process.returncode, process.stdout) == (3, "")
+    assert process.stderr.count("\n") == 1
+    assert f"held by process {lock_holder(site)}" in process.stderr
+
+
+def lock_holder(site: Path) -> str:
+    return (site / ".scr-export/lock").read_text().split()[1]
+
+
+def test_an_export_waits_for_no_verify(images: Path, image: Built, site: Path) -> None:
+    with open(site / ".scr-export/lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert verify(site)["faults"] == []  # two may look
+        process = wait(start(images, site))
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file", "an empty directory"])
+def test_what_is_no_site(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "x"
+    if what != "nothing":
+        path.touch() if what == "a file" else path.mkdir()
+    process = wait(start("verify", path))
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.count("\n") == 1
+    assert str(path) in process.stderr

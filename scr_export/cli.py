@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -82,6 +83,8 @@ def _export(
             repository_name(name_prefix)
         except ValueError as error:
             raise typer.BadParameter(f"--name-prefix: {error}") from None
+    if not grace < math.inf:  # neither is "nan"
+        raise typer.BadParameter(f"--grace: {grace} is no number of seconds")
     order = Order(
         images=images,
         site=site,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ OF_ROOM = {
     "site": {"site", "images", "oci", "errors"},
     "errors": set(),
 }
+
+
+def test_where_the_checkout_is_hidden_the_installed_wheel_is_tested() -> None:
+    assert not os.environ.get("PYTHONSAFEPATH") or PACKAGE.is_relative_to(sys.prefix)
 
 
 def imported(module: str) -> set[str]:

@@ -1,0 +1,27 @@
+"""What the tests of the real servers share: one site with every kind of image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.served.requests_table import Published, plant, publish
+from tests.served.servers import open_directory
+
+
+@pytest.fixture
+def open_tmp() -> Iterator[Path]:
+    """A temporary directory that the servers may enter, as `tmp_path` is none."""
+    with open_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def published() -> Iterator[Published]:
+    """A site with every kind of image, and with things that must never be served."""
+    with open_directory() as directory:
+        published = publish(directory)
+        plant(published)
+        yield published

@@ -116,15 +116,18 @@ def _run_export(order: Order, as_json: bool) -> int:
 def _status_of(work: Callable[[], int], name: str) -> int:
     """The exit status of a piece of work; whatever stops it is told in one line."""
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
+        return status
     except ScrExportError as error:
         return _stopped(str(error), error.exit_status)
     except _Terminated:
         return _stopped(f"{name} terminated; the site is whole", 143)
     except KeyboardInterrupt:
         return _stopped(f"{name} interrupted; the site is whole", 130)
-    except BrokenPipeError:
-        return 1  # nobody reads the report any more
+    except BrokenPipeError:  # nobody reads the report any more, nor what is still in the buffer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         return _stopped(reason(error), 1)
     except Exception as error:  # a defect of this program: still one line, and no file was left half made

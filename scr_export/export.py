@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from scr_export.errors import BadImages, BadSite, BadUsage, Fault, Findings, printable, reason, told_as
-from scr_export.images.content import Content, defects
+from scr_export.images.content import DIRECTORY_FLAGS, Content, defects, open_untouched
 from scr_export.images.discover import discover
 from scr_export.images.skopeo_dir import Image, load_image
 from scr_export.oci.name import RepositoryName
@@ -208,7 +208,7 @@ def _refuse_overlap(order: Order) -> None:
 @contextmanager
 def _open_images(path: str) -> Iterator[int]:
     with told_as(BadUsage, f"open IMAGES {printable(path)}"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = open_untouched(path, DIRECTORY_FLAGS)
     try:
         yield descriptor
     finally:

@@ -619,3 +619,12 @@ def test_a_spoilt_state_costs_time_only(images: Path, site: Path) -> None:
             (site / ".scr-export" / name).write_bytes(data)
         assert export(images, site)["hashed"] == hashed
         assert_whole(site)
+
+
+def test_reading_images_leaves_no_access_time(images: Path, site: Path) -> None:
+    write_index(images / "app/v1")
+    places = [images, *images.rglob("*")]
+    for path in places:
+        os.utime(path, ns=(1_000_000_000, path.stat().st_mtime_ns))  # old enough for `relatime` to renew it
+    export(images, site)
+    assert {path.stat().st_atime_ns for path in places} == {1_000_000_000}

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from scr_export.oci.digest import Digest
 
 _READ_SIZE = 1024 * 1024
-# A FIFO must not make us wait, a link must not lead us away, and a reader leaves no access time.
+# A FIFO must not make us wait, and a link must not lead us away.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,21 @@ class Content:
         return f"{self.digest} {self.device} {self.inode} {self.size} {self.mtime}"
 
 
+def open_untouched(path: str, flags: int, root: int | None = None) -> int:
+    """Open without leaving an access time, which the system allows the owner alone; for others as usual."""
+    try:
+        return os.open(path, flags | os.O_NOATIME, dir_fd=root)
+    except PermissionError:
+        return os.open(path, flags, dir_fd=root)
+
+
 def open_directory(path: str, root: int) -> int:
     """A descriptor of the directory at `path` below the open directory `root`; no component of it may be a link."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(".", flags, dir_fd=root)
+    flags = DIRECTORY_FLAGS | os.O_NOFOLLOW
+    descriptor = open_untouched(".", flags, root)
     for component in path.split("/") if path else ():
         try:
-            below = os.open(component, flags, dir_fd=descriptor)
+            below = open_untouched(component, flags, descriptor)
         finally:
             os.close(descriptor)
         descriptor = below
@@ -87,14 +96,14 @@ def open_file(path: str, root: int) -> int:
     """A descriptor of the file at `path` below `root`, for reading; no component of it may be a link."""
     directory, _, name = path.rpartition("/")
     with directory_at(directory, root) as parent:
-        return os.open(name, _READ_FLAGS, dir_fd=parent)
+        return open_untouched(name, _READ_FLAGS, parent)
 
 
 def read_file(name: str, directory: int, limit: int) -> tuple[bytes, os.stat_result]:
     """The whole of a regular file of at most `limit` bytes. ValueError: it is not that; OSError: it cannot be read."""
     if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         raise ValueError("is not a regular file")  # looked at before it is opened: opening a device can act on it
-    descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
+    descriptor = open_untouched(name, _READ_FLAGS, directory)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

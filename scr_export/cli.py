@@ -64,9 +64,7 @@ def _export(
     name_prefix: Annotated[str, typer.Option(metavar="PREFIX", help="Put PREFIX/ before every repository name.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")] = len(
-        os.sched_getaffinity(0)
-    ),
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")] = _CPUS,
     verify: Annotated[Verify, typer.Option(help="What is checked of a blob before it is published.")] = Verify.digest,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Publish the good images, report the bad ones, exit 1.")

@@ -156,7 +156,7 @@ def _publish(
             if is_new:
                 _refuse_poor_filesystem(tree, order.site)
                 mark(tree)
-            publisher = Publisher(tree, linking, state, changes.copies)
+            publisher = Publisher(tree, linking, changes.copies)
             publisher.publish(changes)
             state.save(tree, before)
     except ChangedMeanwhile as error:

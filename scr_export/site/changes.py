@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class Linking:
     """Which files can be hard links: those of the site's own file system that the system did not refuse before."""
 
     device: int
-    refused: Set[str] = frozenset()
+    refused: set[str] = field(default_factory=set)  # Content.identity; publishing adds to it
 
     def can(self, content: Content) -> bool:
         """Whether this file can stand in the site itself, rather than a copy of it."""

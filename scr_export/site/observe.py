@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from scr_export.images.content import directory_at, open_directory
+from scr_export.images.content import directory_at, open_directory, read_file
 from scr_export.site import paths
 
 
@@ -53,12 +53,11 @@ class Directory:
 
     def holds(self, name: str, data: bytes) -> bool:
         """Whether the file `name` can be read by everyone and has just these bytes."""
-        status = self.status(name)
-        if status is None or status.st_size != len(data) or not status.st_mode & stat.S_IROTH:
+        try:
+            held, status = read_file(name, self.descriptor, len(data))
+        except (OSError, ValueError):
             return False
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.descriptor)
-        with open(descriptor, "rb") as file:
-            return file.read() == data
+        return held == data and bool(status.st_mode & stat.S_IROTH)
 
 
 def observe(site: int) -> Iterator[Directory]:

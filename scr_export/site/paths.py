@@ -26,11 +26,6 @@ SNIPPETS = ("nginx.conf", "Caddyfile")
 BLOBS, MANIFESTS, TAGS = "blobs", "manifests", "tags"
 
 
-def repository(name: RepositoryName) -> str:
-    """The directory of a repository."""
-    return f"{REGISTRY}/{name}"
-
-
 def blobs(name: RepositoryName) -> str:
     """The directory of a repository's blobs; each is named by its digest."""
     return f"{REGISTRY}/{name}/{BLOBS}"

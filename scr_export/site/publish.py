@@ -15,18 +15,16 @@ from scr_export.site.changes import Change, Changes, Linking, Removal
 from scr_export.site.files import How, Tree, cannot_link
 from scr_export.site.observe import Kind
 from scr_export.site.plan import Head, Pointer, Text
-from scr_export.site.state import State
 
 
 class Publisher:
     """Carries out changes. `how` counts files and `bytes` their bytes, by the way in which they came into the site."""
 
-    def __init__(self, tree: Tree, linking: Linking, state: State, copies: dict[Digest, str]) -> None:
+    def __init__(self, tree: Tree, linking: Linking, copies: dict[Digest, str]) -> None:
         self.how: Counter[How] = Counter()
         self.bytes: Counter[How] = Counter()
         self._tree = tree
         self._linking = linking
-        self._state = state
         self._copies = dict(copies)
 
     def publish(self, changes: Changes) -> None:
@@ -55,14 +53,14 @@ class Publisher:
         self.bytes[how] += content.size
 
     def _link(self, content: Content, directory: str, name: str, free: bool) -> How | None:
-        if not self._linking.can(content) or content.identity in self._state.unlinkable:
+        if not self._linking.can(content):
             return None
         try:
             self._tree.link(content, directory, name, free=free)
         except OSError as error:
             if not cannot_link(error):
                 raise
-            self._state.unlinkable.add(content.identity)
+            self._linking.refused.add(content.identity)
             return None
         return How.LINKED
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from scr_export.images.content import read_file
 from scr_export.images.reference import Reference, parse_path, repositories_below
 from scr_export.oci.digest import Digest
-from scr_export.oci.manifest import SIZE_LIMIT, InvalidManifest, Manifest
+from scr_export.oci.manifest import SIZE_LIMIT, Manifest
 from scr_export.oci.name import RepositoryName, Tag, repository_name
 from scr_export.oci.name import tag as parse_tag
 from scr_export.site import paths
@@ -112,5 +112,5 @@ def read_manifest(directory: Directory, head: str) -> Manifest | None:
     try:
         raw, _ = read_file(f"{head}/{head}", directory.descriptor, SIZE_LIMIT)
         return Manifest.parse(raw, paths.parse_head(head)[1].algorithm)
-    except (OSError, ValueError, InvalidManifest):
+    except (OSError, ValueError):
         return None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from scr_export.errors import BadSite, SiteHeld, printable, told_as
-from scr_export.images.content import directory_at, open_directory, read_file
+from scr_export.images.content import DIRECTORY_FLAGS, directory_at, open_directory, read_file
 from scr_export.site import paths
 from scr_export.site.files import Tree
 
@@ -60,7 +60,7 @@ class State:
 def open_site(path: str) -> Iterator[int | None]:
     """SITE, open for reading; None if it does not exist. BadSite if it is not one of ours."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path, DIRECTORY_FLAGS)
     except FileNotFoundError:
         yield None
         return
@@ -98,7 +98,7 @@ def _refuse_strangers(path: str, site: int) -> None:
 def read_site(path: str) -> Iterator[tuple[int, State | None]]:
     """A site that no export is changing, and its notes if it has any: one that was carried elsewhere has none."""
     with told_as(BadSite, f"open {printable(path)}"):
-        site = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        site = os.open(path, DIRECTORY_FLAGS)
     try:
         if paths.REGISTRY not in os.listdir(site):
             raise BadSite(f"{printable(path)}: has no {paths.REGISTRY}/: not a site")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from scr_export.errors import Findings
 from scr_export.images.content import Content, defects, directory_at, read_file
 from scr_export.oci.digest import Digest
-from scr_export.oci.manifest import SIZE_LIMIT, InvalidManifest, Manifest
+from scr_export.oci.manifest import SIZE_LIMIT, Manifest
 from scr_export.oci.name import RepositoryName
 from scr_export.site import paths
 from scr_export.site.changes import Linking, compare
@@ -92,7 +92,7 @@ def _manifest(directory: Directory, head: str, findings: Findings) -> Manifest |
     except OSError as error:
         findings.fault(path, "unreadable", f"cannot be read: {error.strerror}", _EXPORT_AGAIN)
         return None
-    except (ValueError, InvalidManifest) as error:
+    except ValueError as error:
         findings.fault(path, "manifest", str(error), _EXPORT_AGAIN)
         return None
     if not open_to_all:

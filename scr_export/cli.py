@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import math
@@ -164,6 +165,7 @@ def _tell(findings: Findings, images: str) -> None:
 def main() -> NoReturn:
     """Run the command line; every way out ends in an exit status of the contract."""
     os.umask(0o022)  # a web server is another user
+    gc.disable()  # an export makes many values and no cycles
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

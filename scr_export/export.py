@@ -16,7 +16,7 @@ from scr_export.images.skopeo_dir import Image, load_image
 from scr_export.oci.name import RepositoryName
 from scr_export.progress import Progress
 from scr_export.report import Report, VerifyReport
-from scr_export.site import served
+from scr_export.site import paths, served
 from scr_export.site.changes import Changes, Linking, compare, hold_back
 from scr_export.site.files import ChangedMeanwhile, Tree
 from scr_export.site.observe import observe
@@ -57,9 +57,15 @@ def export(order: Order) -> Report:
         changes = compare(plan, observe(site) if site is not None else (), linking)
         _settle_removals(order, changes, state)
         _describe(report, plan, sound, changes, order.grace)
-        if not order.dry_run:
-            assert site is not None
-            _publish(order, site, images, changes, linking, (before, state), is_new, report)
+        if site is not None and not order.dry_run:
+            with _writing(order), Tree(site, images) as tree:
+                if is_new:
+                    _refuse_poor_filesystem(tree, order.site)
+                    mark(tree)
+                publisher = Publisher(tree, linking, changes.copies)
+                publisher.publish(changes)
+                state.save(tree, before)
+            report.files, report.bytes = publisher.how, publisher.bytes
         report.seconds = time.monotonic() - started
         return report
 
@@ -134,38 +140,23 @@ def _without_clashes(
 
 
 def _settle_removals(order: Order, changes: Changes, state: State) -> None:
-    if not order.prune:
-        changes.remove.clear()
+    if not order.prune:  # but a list that has changed leaves its old pages
+        changes.remove = [removal for removal in changes.remove if paths.is_pages(removal.name)]
     hold_back(changes, state.released, time.time(), order.grace)
     state.released = changes.waiting
 
 
-def _publish(
-    order: Order,
-    site: int,
-    images: int,
-    changes: Changes,
-    linking: Linking,
-    states: tuple[State, State],
-    is_new: bool,
-    report: Report,
-) -> None:
-    before, state = states
+@contextmanager
+def _writing(order: Order) -> Iterator[None]:
+    """What can go wrong while the site is written, in words."""
     try:
-        with Tree(site, images) as tree:
-            if is_new:
-                _refuse_poor_filesystem(tree, order.site)
-                mark(tree)
-            publisher = Publisher(tree, linking, changes.copies)
-            publisher.publish(changes)
-            state.save(tree, before)
+        yield
     except ChangedMeanwhile as error:
         raise BadSite(
             f"{printable(order.images)}/{printable(str(error))}: changed while it was exported; run again"
         ) from None
     except OSError as error:
         raise BadSite(f"{printable(order.site)}: cannot be written: {reason(error)}") from error
-    report.files, report.bytes = publisher.how, publisher.bytes
 
 
 def _refuse_poor_filesystem(tree: Tree, site: str) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 from scr_export.errors import Fault, Findings, printable
 from scr_export.images.content import Content
+from scr_export.site import paths
 from scr_export.site.changes import Change, Changes, Removal
 from scr_export.site.files import How
 from scr_export.site.observe import Kind
-from scr_export.site.plan import Head, Pointer
+from scr_export.site.plan import Head, Pointer, Text
 from scr_export.site.verify import Checked
 
 
@@ -43,7 +44,8 @@ class Report:
         """Take over what is to be done."""
         self.kept = changes.keep
         for change in changes.make:
-            (self.changed if change.over else self.added)[_kind_of_change(change)] += 1
+            if kind := _kind_of_change(change):
+                (self.changed if change.over else self.added)[kind] += 1
         self.removed.update(kind for removal in changes.remove if (kind := _kind_of_removal(removal)))
         self.waiting = len(changes.waiting)
         self.waiting_until = max(changes.waiting.values(), default=0) + grace if changes.waiting else 0
@@ -117,25 +119,28 @@ class VerifyReport:
 _KINDS = ("tag", "manifest", "blob", "list", "snippet", "other")
 
 
-def _kind_of_change(change: Change) -> str:
+def _kind_of_change(change: Change) -> str | None:
+    """What is counted; a list counts once, by the way to its pages."""
     match change.entry:
         case Content():
             return "blob"
         case Head():
             return "manifest"
-        case Pointer():
+        case Pointer(target) if paths.is_head(change.directory, target):
             return "tag"
-    return "list" if change.directory else "snippet"
+        case Text() if not change.directory:
+            return "snippet"
+    return "list" if isinstance(change.entry, Text) or change.name == paths.PAGES else None
 
 
 def _kind_of_removal(removal: Removal) -> str | None:
     if removal.is_content:
         return "manifest" if removal.kind is Kind.DIRECTORY else "blob"
-    if removal.kind is Kind.DIRECTORY:
-        return None
-    if removal.kind is Kind.LINK:
+    if removal.kind is Kind.LINK and removal.directory.endswith(f"/{paths.MANIFESTS}"):
         return "tag"
-    return "list" if removal.name == "list" else "other"
+    if removal.kind is Kind.DIRECTORY or removal.name == paths.TAG_LIST:
+        return None
+    return "list" if removal.name == paths.PAGES or f"/{paths.REFERRERS}/" in removal.directory else "other"
 
 
 def _every(counts: Counter[str]) -> dict[str, int]:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import platform as host
+import shutil
 import struct
 import sys
 import tarfile
@@ -188,8 +190,15 @@ def write_artifact(
 
 def write_referrers_tag(directory: Path, *, referrers: Sequence[Built]) -> Built:
     """Write the index that the tag `<algorithm>-<hex>` names (distribution-spec, "Referrers Tag Schema")."""
-    fields = {"manifests": [_referrer(each) for each in referrers]}
+    fields = {"manifests": [referrer(each) for each in referrers]}
     return _write(directory, _built(_OCI.index, fields, children=referrers))
+
+
+def referrer(built: Built) -> Json:
+    """Its descriptor as a referrers list has it: with the manifest's artifact type and annotations."""
+    manifest = json.loads(built.raw)
+    artifact_type = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType")
+    return built.descriptor | _extra(artifact_type, None, manifest.get("annotations"))
 
 
 def write_runnable(
@@ -208,6 +217,11 @@ def write_runnable(
         for platform, data in programs.items()
     }
     return _write(directory, _index(family, children) if programs is binary else children[ARCHITECTURE])
+
+
+def link_image(source: Path, directory: Path) -> None:
+    """Give an image another directory, which costs no space: its files are hard links."""
+    shutil.copytree(source, directory, copy_function=os.link)
 
 
 def hello_elf(message: str, *, architecture: str = ARCHITECTURE) -> bytes:
@@ -344,13 +358,6 @@ def _digest(data: bytes, algorithm: Algorithm = "sha256") -> str:
 
 def _descriptor(media_type: str, data: bytes, algorithm: Algorithm = "sha256") -> Json:
     return {"mediaType": media_type, "digest": _digest(data, algorithm), "size": len(data)}
-
-
-def _referrer(built: Built) -> Json:
-    """The descriptor as a referrers list has it: with the manifest's artifact type and annotations."""
-    manifest = json.loads(built.raw)
-    artifact_type = manifest.get("artifactType") or manifest.get("config", {}).get("mediaType")
-    return built.descriptor | _extra(artifact_type, None, manifest.get("annotations"))
 
 
 def _extra(artifact_type: str | None, subject: Built | None, annotations: Mapping[str, str] | None) -> Json:

@@ -132,6 +132,17 @@ def tags(site: Path, name: str) -> list[str]:
     return listed
 
 
+def referrers(site: Path, name: str, digest: str, artifact_type: str = "@all") -> set[str]:
+    """The digests in a site's list of what refers to a digest; `artifact_type` is the name of a list."""
+    try:
+        index = json.loads((site / "v2" / name / "referrers" / digest / artifact_type).read_bytes())
+    except FileNotFoundError:
+        return set()
+    found = [descriptor["digest"] for descriptor in index["manifests"]]
+    assert found == sorted(set(found))
+    return set(found)
+
+
 def assert_pullable(site: Path) -> None:
     """Each tag that the site answers can be pulled whole."""
     for link in site.glob("v2/**/manifests/*"):
@@ -140,16 +151,28 @@ def assert_pullable(site: Path) -> None:
 
 
 def assert_whole(site: Path) -> None:
-    """Each tag that the site answers can be pulled whole, and lists and catalog say what is there."""
+    """Each tag that the site answers can be pulled whole, and lists, their pages and the catalog say what is there."""
     assert_pullable(site)
-    lists = site.glob("v2/**/tags/list")
+    lists = [path for path in site.glob("v2/**/tags/list") if path.is_symlink()]
     links: dict[str, set[str]] = {str(path.parents[1].relative_to(site / "v2")): set() for path in lists}
     for link in site.glob("v2/**/manifests/*"):
         if link.is_symlink():
             links.setdefault(str(link.parents[1].relative_to(site / "v2")), set()).add(link.name)
     for name, linked in links.items():
         assert tags(site, name) == sorted(linked)
+        assert_pages(site / "v2" / name / "tags", sorted(linked))
     assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": sorted(links)}
+    assert_pages(site / "v2", sorted(links))
+
+
+def assert_pages(directory: Path, entries: list[str]) -> None:
+    """What was made of a list: a page begins behind each entry, and the last one is empty."""
+    assert (directory / "_pages").is_symlink()
+    named = [entry for entry in entries if len(entry.rpartition("/")[2]) < 110]  # longer ones can have other names
+    pages = [directory / "_pages" / f"{entry}@1" for entry in ["", *named]]
+    assert [page.is_file() for page in pages] == [True] * len(pages)
+    if named[-1:] == entries[-1:]:
+        assert list(json.loads(pages[-1].read_bytes()).values())[-1] == []
 
 
 def _assert_pullable(repository: Path, head: str) -> None:

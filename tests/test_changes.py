@@ -8,12 +8,19 @@ import pytest
 
 from scr_export.images.content import Content
 from scr_export.oci.digest import Digest
+from scr_export.oci.name import RepositoryName
+from scr_export.oci.taglist import List
 from scr_export.site.changes import Change, Changes, Linking, Removal, compare, hold_back
 from scr_export.site.observe import Kind, observe
-from scr_export.site.plan import AsServed, Entry, Head, Plan, Pointer, Text
+from scr_export.site.pages import directory_name
+from scr_export.site.plan import AsServed, Entry, Head, Pages, Plan, Pointer, Text
 
 BLOB = Digest.of(b"blob")
 HEAD = f"vnd.oci.image.manifest.v1+json@{Digest.of(b'manifest')}"
+
+
+TAGS = Pages(List(RepositoryName("app"), ("v1",)))
+PAGES = directory_name(TAGS.of)
 
 
 class Workshop:
@@ -25,19 +32,22 @@ class Workshop:
         self.blob, self.manifest = self.content("blob"), self.content("manifest")
         self.plan: Plan = {
             "": {"nginx.conf": Text(b"snippet")},
-            "v2": {"_catalog": Text(b"catalog")},
+            "v2": {"_catalog": Pointer("_pages/@all")},
             "v2/app/blobs": {BLOB: self.blob},
             "v2/app/manifests": {HEAD: Head(self.manifest), "v1": Pointer(HEAD)},
-            "v2/app/tags": {"list": Text(b"tags")},
+            "v2/app/referrers": {"@all": Text(b"index")},
+            "v2/app/tags": {"list": Pointer("_pages/@all"), "_pages": Pointer(PAGES), PAGES: TAGS},
         }
         self.linking = Linking(self.site_device(tmp_path))
-        for directory in ("blobs", f"manifests/{HEAD}", "tags"):
+        for directory in ("blobs", f"manifests/{HEAD}", "referrers", f"tags/{PAGES}"):
             (self.site / "v2/app" / directory).mkdir(parents=True)
         os.link(self.sources / "blob", self.site / "v2/app/blobs" / BLOB)
         os.link(self.sources / "manifest", self.site / "v2/app/manifests" / HEAD / HEAD)
         (self.site / "v2/app/manifests/v1").symlink_to(HEAD)
-        (self.site / "v2/app/tags/list").write_bytes(b"tags")
-        (self.site / "v2/_catalog").write_bytes(b"catalog")
+        (self.site / "v2/app/referrers/@all").write_bytes(b"index")
+        (self.site / "v2/app/tags/list").symlink_to("_pages/@all")
+        (self.site / "v2/app/tags/_pages").symlink_to(PAGES)
+        (self.site / "v2/_catalog").symlink_to("_pages/@all")
         (self.site / "nginx.conf").write_bytes(b"snippet")
 
     @staticmethod
@@ -66,7 +76,7 @@ def workshop(tmp_path: Path) -> Workshop:
 def test_nothing_differs(workshop: Workshop) -> None:
     changes = workshop.compare()
     assert not changes
-    assert (changes.make, changes.remove, changes.keep, changes.waiting) == ([], [], 6, {})
+    assert (changes.make, changes.remove, changes.keep, changes.waiting) == ([], [], 9, {})
 
 
 def test_everything_is_new(workshop: Workshop) -> None:
@@ -81,9 +91,11 @@ def test_everything_is_new(workshop: Workshop) -> None:
     ("directory", "name", "entry"),
     [
         ("v2/app/manifests", "v1", Pointer("other")),
-        ("v2/app/tags", "list", Text(b"sgat")),  # of the same length
-        ("v2/app/tags", "list", Text(b"tags and more")),
-        ("v2", "_catalog", Text(b"")),
+        ("v2/app/referrers", "@all", Text(b"xedni")),  # of the same length
+        ("v2/app/referrers", "@all", Text(b"index and more")),
+        ("v2/app/referrers", "@all", Text(b"")),
+        ("v2/app/tags", "list", Pointer("_pages/@0")),
+        ("v2", "_catalog", Pointer("list")),
     ],
 )
 def test_an_entry_that_changed(workshop: Workshop, directory: str, name: str, entry: Entry) -> None:
@@ -158,7 +170,14 @@ def file(path: Path) -> None:
 @pytest.mark.parametrize("plant", [absent, link, directory, fifo, file])
 @pytest.mark.parametrize(
     "path",
-    [f"v2/app/blobs/{BLOB}", "v2/app/manifests/v1", f"v2/app/manifests/{HEAD}/{HEAD}", "v2/_catalog", "nginx.conf"],
+    [
+        f"v2/app/blobs/{BLOB}",
+        "v2/app/manifests/v1",
+        f"v2/app/manifests/{HEAD}/{HEAD}",
+        "v2/_catalog",
+        "v2/app/referrers/@all",
+        "nginx.conf",
+    ],
 )
 def test_whatever_stands_in_an_entrys_place_is_replaced(
     workshop: Workshop, path: str, plant: Callable[[Path], None]
@@ -180,7 +199,7 @@ def test_a_link_in_a_heads_place_is_replaced(workshop: Workshop) -> None:
 def test_a_directory_that_is_a_link_is_not_looked_into(workshop: Workshop) -> None:
     (workshop.site / "v2/app").rename(workshop.site.parent / "outside")
     (workshop.site / "v2/app").symlink_to(workshop.site.parent / "outside")
-    assert len(workshop.compare().make) == 4
+    assert len(workshop.compare().make) == 7
 
 
 def test_what_is_served_is_neither_made_nor_removed(workshop: Workshop) -> None:
@@ -200,7 +219,11 @@ def test_what_the_plan_lacks_is_removed_inner_things_first(workshop: Workshop) -
             "v2/app/manifests",
             f"v2/app/manifests/{HEAD}",
             "v2/app/manifests/v1",
+            "v2/app/referrers",
+            "v2/app/referrers/@all",
             "v2/app/tags",
+            "v2/app/tags/_pages",
+            f"v2/app/tags/{PAGES}",
             "v2/app/tags/list",
         ]
     )
@@ -222,6 +245,46 @@ def test_strangers_are_removed(workshop: Workshop) -> None:
         "v2/stray",
         "v2/stray/deeper",
     }
+
+
+@pytest.mark.parametrize("way", ["absent", "_pages@0", "/etc", "directory", "file"])
+def test_pages_that_are_not_in_use_are_made_anew(workshop: Workshop, way: str) -> None:
+    link = workshop.site / "v2/app/tags/_pages"
+    link.unlink()
+    match way:
+        case "directory":
+            link.mkdir()
+        case "file":
+            link.touch()
+        case "_pages@0" | "/etc":
+            link.symlink_to(way)
+    changes = workshop.compare()
+    assert {change.name: change.over for change in changes.make} == {
+        "_pages": {"absent": None, "directory": Kind.DIRECTORY, "file": Kind.FILE}.get(way, Kind.LINK),
+        PAGES: Kind.DIRECTORY,
+    }
+    assert changes.remove == []
+
+
+@pytest.mark.parametrize("plant", [absent, link, fifo, file])
+def test_whatever_stands_in_the_place_of_pages_is_replaced(workshop: Workshop, plant: Callable[[Path], None]) -> None:
+    path = workshop.site / "v2/app/tags" / PAGES
+    path.rmdir()
+    plant(path)
+    [change] = workshop.compare().make
+    assert change.name == PAGES
+
+
+def test_pages_are_not_looked_into(workshop: Workshop) -> None:
+    (workshop.site / "v2/app/tags" / PAGES / "deeper").mkdir()
+    assert not workshop.compare()
+
+
+def test_old_pages_are_removed_as_a_whole(workshop: Workshop) -> None:
+    (workshop.site / "v2/app/tags/_pages@0/deeper").mkdir(parents=True)
+    (workshop.site / "v2/app/tags/_pages@0/@all").touch()
+    [removal] = workshop.compare().remove
+    assert (removal.path, removal.is_whole, removal.is_content) == ("v2/app/tags/_pages@0", True, False)
 
 
 REMOVALS = [

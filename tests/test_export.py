@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Built, write_artifact, write_image, write_index
-from tests.conftest import assert_whole, codes, export, inodes, listing, registry, run, substance, tags
+from tests import forked
+from tests.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
+from tests.conftest import assert_whole, codes, export, inodes, listing, referrers, registry, run, substance, tags
 
 HEAD = "vnd.oci.image.manifest.v1+json@"
 
@@ -23,7 +24,18 @@ GOLDEN = """\
 Caddyfile
 nginx.conf
 v2/
-v2/_catalog
+v2/_catalog -> _pages/@all
+v2/_pages -> _pages@16ff98cc
+v2/_pages@16ff98cc/
+v2/_pages@16ff98cc/@0
+v2/_pages@16ff98cc/@1 -> @1@app
+v2/_pages@16ff98cc/@10
+v2/_pages@16ff98cc/@1@app
+v2/_pages@16ff98cc/@all
+v2/_pages@16ff98cc/app@1
+v2/_pages@16ff98cc/charts/
+v2/_pages@16ff98cc/charts/demo@1
+v2/_pages@16ff98cc/charts%2Fdemo@1 -> charts/demo@1
 v2/app/
 v2/app/blobs/
 v2/app/blobs/sha256:33dd98e2
@@ -40,7 +52,16 @@ v2/app/manifests/vnd.oci.image.manifest.v1+json@sha256:75c26b11/vnd.oci.image.ma
 v2/app/manifests/vnd.oci.image.manifest.v1+json@sha256:b4bc956f/
 v2/app/manifests/vnd.oci.image.manifest.v1+json@sha256:b4bc956f/vnd.oci.image.manifest.v1+json@sha256:b4bc956f
 v2/app/tags/
-v2/app/tags/list
+v2/app/tags/_pages -> _pages@41375e5a
+v2/app/tags/_pages@41375e5a/
+v2/app/tags/_pages@41375e5a/@0
+v2/app/tags/_pages@41375e5a/@1 -> @1@latest
+v2/app/tags/_pages@41375e5a/@10
+v2/app/tags/_pages@41375e5a/@1@latest
+v2/app/tags/_pages@41375e5a/@all
+v2/app/tags/_pages@41375e5a/latest@1
+v2/app/tags/_pages@41375e5a/v1@1
+v2/app/tags/list -> _pages/@all
 v2/charts/
 v2/charts/demo/
 v2/charts/demo/blobs/
@@ -55,13 +76,24 @@ v2/charts/demo/manifests/vnd.oci.image.manifest.v1+json@sha256:0c566468/vnd.oci.
 v2/charts/demo/manifests/vnd.oci.image.manifest.v1+json@sha256:432c1680/
 v2/charts/demo/manifests/vnd.oci.image.manifest.v1+json@sha256:432c1680/vnd.oci.image.manifest.v1+json@sha256:432c1680
 v2/charts/demo/tags/
-v2/charts/demo/tags/list
+v2/charts/demo/tags/_pages -> _pages@afbc8f5d
+v2/charts/demo/tags/_pages@afbc8f5d/
+v2/charts/demo/tags/_pages@afbc8f5d/0.1.0@1
+v2/charts/demo/tags/_pages@afbc8f5d/@0
+v2/charts/demo/tags/_pages@afbc8f5d/@1
+v2/charts/demo/tags/_pages@afbc8f5d/@all
+v2/charts/demo/tags/list -> _pages/@all
 """
 
 
 def short(text: str) -> str:
     """With eight digits of every digest, which is enough to tell them apart."""
-    return re.sub(r"(sha\d+:[0-9a-f]{8})[0-9a-f]+", r"\1", text)
+    return re.sub(r"((?:sha\d+:|_pages@)[0-9a-f]{8})[0-9a-f]+", r"\1", text)
+
+
+def without_pages(text: str) -> set[str]:
+    """The lines of a tree that are no list's."""
+    return {line for line in text.splitlines() if "/_pages" not in line}
 
 
 def fresh(images: Path, tmp_path: Path) -> str:
@@ -147,7 +179,9 @@ def test_the_second_run_changes_nothing_and_hashes_nothing(images: Path, site: P
     second = export(images, site)
     assert second["hashed"] == 0 < first["hashed"]
     assert second["added"] == second["changed"] == second["removed"] == dict.fromkeys(first["added"], 0)
-    assert second["kept"] == sum(first["added"].values())
+    assert (
+        second["kept"] == sum(first["added"].values()) + 2 * first["added"]["lists"]
+    )  # each is a directory, two links
     assert second["files"] == {"linked": 0, "reflinked": 0, "copied": 0}
     assert listing(site, without=".scr-export/lock") == before
 
@@ -193,14 +227,14 @@ def test_no_prune_leaves_everything(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     write_image(images / "old/v1", seed=2)
     export(images, site)
-    before = registry(site)
+    before = without_pages(registry(site))
     shutil.rmtree(images / "old")
     shutil.rmtree(images / "app")
     write_image(images / "app/v2", seed=3)
     report = export(images, site, "--no-prune", "--grace", "0")
     assert not any(report["removed"].values())
     assert report["waiting"]["entries"] == 0
-    assert set(before.splitlines()) < set(registry(site).splitlines())
+    assert before < without_pages(registry(site))
     assert tags(site, "app") == ["v1", "v2"]
     assert tags(site, "old") == ["v1"]
     assert_whole(site)
@@ -266,7 +300,7 @@ def test_an_equal_copy_of_images_is_followed(images: Path, site: Path) -> None:
     for path in [*(site / "v2").glob("*/blobs/*"), *(site / "v2").glob("*/manifests/*@*/*")]:
         assert path.lstat().st_nlink == 2
     assert {path.lstat().st_ino for path in images.rglob("*") if path.is_file() and path.name != "version"} == {
-        path.lstat().st_ino for path in (site / "v2/app").rglob("*") if path.is_file() and path.name != "list"
+        path.lstat().st_ino for path in (site / "v2/app").rglob("*") if path.is_file() and "/tags/" not in str(path)
     }
 
 
@@ -596,6 +630,164 @@ def test_what_a_bad_image_keeps_clashes_too(images: Path, site: Path) -> None:
     assert os.readlink(site / "v2/a/manifests/x") == head(built)
     assert tags(site, "a") == ["x"]
     assert tags(site, "b") == ["1"]
+    assert_whole(site)
+
+
+def write_signature(directory: Path, subject: Built, seed: int) -> Built:
+    return write_artifact(directory, seed=seed, artifact_type="application/x.sig", empty_config=True, subject=subject)
+
+
+def test_what_refers_to_an_image_is_listed(images: Path, site: Path) -> None:
+    subject = write_index(images / "app/v1")
+    child = next(digest for digest in subject.manifests if digest != subject.digest)
+    first, second = (write_signature(images / f"app/sig{seed}", subject, seed) for seed in (5, 6))
+    chart = write_artifact(images / "app/chart", seed=7, subject=subject)
+    signed = write_signature(images / "app/sigsig", first, 8)
+    write_signature(images / "elsewhere/sig", subject, 9)  # what is in another repository is no matter of this
+    report = export(images, site)
+    assert report["added"]["lists"] == 3 + 3 + 2 + 2  # with the types of each subject
+    assert referrers(site, "app", subject.digest) == {first.digest, second.digest, chart.digest}
+    assert referrers(site, "app", subject.digest, "application@x.sig@") == {first.digest, second.digest}
+    assert referrers(site, "app", first.digest) == {signed.digest}
+    assert referrers(site, "app", child) == set()
+    assert_whole(site)
+    before = listing(site, without=".scr-export/lock")
+    assert not any(export(images, site)["changed"].values())
+    assert listing(site, without=".scr-export/lock") == before
+
+
+def test_an_index_under_a_tag_of_the_schema_is_merged(images: Path, site: Path) -> None:
+    subject = write_image(images / "app/v1")
+    first = write_signature(images / "app/sig", subject, 5)
+    old = write_artifact(images / "old", seed=6)  # it does not say itself to what it refers
+    tag = subject.digest.replace(":", "-")
+    write_referrers_tag(images / "app" / tag, referrers=[old])
+    shutil.rmtree(images / "old")
+    export(images, site)
+    assert referrers(site, "app", subject.digest) == {first.digest, old.digest}
+    shutil.rmtree(images / "app" / tag)
+    export(images, site)
+    assert referrers(site, "app", subject.digest) == {first.digest}
+
+
+def test_what_is_pruned_refers_no_more_at_once(images: Path, site: Path, tmp_path: Path) -> None:
+    subject = write_image(images / "app/v1")
+    write_signature(images / "app/sig", subject, 5)
+    sbom = write_artifact(images / "app/sbom", seed=6, subject=subject)
+    export(images, site)
+    shutil.rmtree(images / "app/sig")
+    report = export(images, site)
+    assert report["waiting"]["entries"]  # its content still waits for pulls in flight
+    assert report["removed"]["lists"] == 1  # the one of its type
+    assert report["changed"]["lists"] == 2
+    assert referrers(site, "app", subject.digest) == {sbom.digest}
+    assert referrers(site, "app", subject.digest, "application@x.sig@") == set()
+    shutil.rmtree(images / "app/sbom")
+    export(images, site)
+    assert not (site / "v2/app/referrers").exists()
+    export(images, site, "--grace", "0")
+    assert registry(site) == fresh(images, tmp_path)
+
+
+def test_what_refers_stays_with_what_is_not_pruned(images: Path, site: Path) -> None:
+    subject = write_image(images / "app/v1")
+    old = write_signature(images / "app/sig", subject, 5)
+    tag = subject.digest.replace(":", "-")
+    write_referrers_tag(images / "app" / tag, referrers=[write_artifact(images / "x", seed=6)])
+    shutil.rmtree(images / "x")
+    export(images, site)
+    before = referrers(site, "app", subject.digest)
+    shutil.rmtree(images / "app")
+    new = write_signature(images / "app/sig2", subject, 7)
+    export(images, site, "--no-prune", "--grace", "0")
+    assert referrers(site, "app", subject.digest) == before | {new.digest}
+    assert old.digest in before
+    export(images, site, "--grace", "0")
+    assert referrers(site, "app", subject.digest) == {new.digest}
+
+
+@pytest.mark.parametrize("bad", ["sig", "v1"])
+def test_what_a_bad_image_refers_to_stays_as_it_was(images: Path, site: Path, bad: str) -> None:
+    subject = write_image(images / "app/v1")
+    kept = write_signature(images / "app/sig", subject, 5)
+    write_signature(images / "app/gone", subject, 6)
+    export(images, site)
+    (images / "app" / bad / "manifest.json").unlink()  # so that the site keeps its own
+    shutil.rmtree(images / "app/gone")
+    new = write_signature(images / "app/new", subject, 7)
+    for _ in range(2):
+        export(images, site, "--keep-going", "--grace", "0", status=1)
+        assert referrers(site, "app", subject.digest) == {kept.digest, new.digest}
+        assert_whole(site)
+
+
+def test_a_list_is_one_directory_that_two_links_lead_to(images: Path, site: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    old = os.readlink(site / "v2/app/tags/_pages")
+    write_image(images / "app/v2", seed=2)
+    for options in ([], ["--no-prune"]):
+        write_image(images / f"app/v{len(options) + 2}", seed=2)
+        report = export(images, site, *options)
+        new = os.readlink(site / "v2/app/tags/_pages")
+        assert new != old
+        assert {path.name for path in (site / "v2/app/tags").iterdir()} == {new, "_pages", "list"}
+        assert (report["changed"]["lists"], report["removed"]["lists"], report["removed"]["other"]) == (1, 0, 0)
+        old = new
+
+
+def test_a_list_and_all_its_pages_change_in_one_instant(images: Path, site: Path, tmp_path: Path) -> None:
+    """What is listed is there, at every instant: a tag is made before it is listed, and listed no more when it goes."""
+    for tag in ("v1", "v2"):
+        write_image(images / "app" / tag)
+    export(images, site)
+    before = _pages(site)
+    shutil.rmtree(images / "app/v1")
+    for seed, tag in enumerate(("v3", "v4")):
+        write_image(images / "app" / tag, seed=seed)
+    seen = os.open(tmp_path / "seen", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def look(_: int) -> None:
+        """In the exporter, before each change of the disk."""
+        there = {path.name for path in (site / "v2/app/manifests").iterdir() if path.is_symlink()}
+        os.write(seen, json.dumps([_pages(site), sorted(set(tags(site, "app")) - there)]).encode() + b"\n")
+
+    assert forked.run(str(images), str(site), "--grace", "0", before_change=look).status == 0
+    os.close(seen)
+    looks = [json.loads(line) for line in (tmp_path / "seen").read_text().splitlines()]
+    assert len(looks) > 10
+    changes = [pages for (pages, _), (earlier, _) in zip(looks[1:], looks, strict=False) if pages != earlier]
+    assert (looks[0][0], changes) == (before, [_pages(site)])
+    assert [missing for _, missing in looks if missing] == []
+    assert _pages(site) != before
+
+
+def _pages(site: Path) -> list[object]:
+    """A list, and whatever its pages say."""
+    directory = site / "v2/app/tags/_pages"
+    return [tags(site, "app"), {path.name: path.read_text() for path in sorted(directory.iterdir())}]
+
+
+@pytest.mark.parametrize("way", ["absent", "elsewhere", "a directory", "a file"])
+def test_pages_that_were_never_in_use_are_made_anew(images: Path, site: Path, way: str) -> None:
+    """A power cut may have left any of them empty: only what the link points to was settled on the disk."""
+    write_image(images / "app/v1")
+    write_image(images / "app/v2", seed=2)
+    export(images, site)
+    link = site / "v2/app/tags/_pages"
+    pages = link.resolve()
+    for path in pages.iterdir():
+        path.unlink()
+    link.unlink()
+    if way == "elsewhere":
+        link.symlink_to("_pages@0")
+    elif way == "a directory":
+        link.mkdir()
+    elif way == "a file":
+        link.touch()
+    export(images, site)
+    assert link.resolve() == pages
+    assert tags(site, "app") == ["v1", "v2"]
     assert_whole(site)
 
 

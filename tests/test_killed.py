@@ -25,11 +25,15 @@ Pointers = dict[tuple[str, str], str]
 
 
 class Scenario(NamedTuple):
-    """What IMAGES is when the site is first made (None: never), what it is then, and the options of the export."""
+    """What IMAGES is when the site is first made (None: never), what it is then, and the options of the export.
+
+    Where a path changes hands between a tag and a repository, an interruption may leave a list that names what is gone.
+    """
 
     old: Callable[[Path], object] | None
     new: Callable[[Path], object]
     options: tuple[str, ...] = ("--grace", "0")
+    lists_are_right: bool = True
 
 
 def two_images(images: Path) -> None:
@@ -70,6 +74,26 @@ def equal_copies(images: Path) -> None:
     (images / "app/v1/manifest.json").chmod(0o600)
 
 
+def a_repository_where_a_tag_may_be(images: Path) -> None:
+    write_image(images / "a/v1", layers=1)
+    write_image(images / "a/manifests/x/v1", seed=2, layers=1)
+
+
+def a_tag_there(images: Path) -> None:
+    shutil.rmtree(images / "a/manifests")
+    write_image(images / "a/x", seed=3, layers=1)
+
+
+def a_tag_where_a_repository_may_be(images: Path) -> None:
+    write_image(images / "a/v1", layers=1)
+    write_image(images / "a/x", seed=2, layers=1)
+
+
+def a_repository_there(images: Path) -> None:
+    shutil.rmtree(images / "a/x")
+    write_image(images / "a/manifests/x/v1", seed=3, layers=1)
+
+
 RE_EXPORT = Scenario(three_images, one_moves_one_goes_one_comes)
 SCENARIOS = {
     "first": Scenario(None, two_images),
@@ -78,6 +102,8 @@ SCENARIOS = {
     "index": Scenario(three_images, an_index),
     "gone": Scenario(two_repositories, one_repository),
     "replaced": Scenario(two_images, equal_copies),
+    "tag over repository": Scenario(a_repository_where_a_tag_may_be, a_tag_there, lists_are_right=False),
+    "repository over tag": Scenario(a_tag_where_a_repository_may_be, a_repository_there, lists_are_right=False),
     "copies": Scenario(None, two_images),
     "re-export of copies": RE_EXPORT,
 }
@@ -88,6 +114,7 @@ class Stage:
 
     def __init__(self, scenario: Scenario, images: Path, shelf: Path) -> None:
         self.site = shelf / "site"
+        self._lists_are_right = scenario.lists_are_right
         self._kept = shelf / "before"
         self._arguments = [*scenario.options, str(images), str(self.site)]
         if scenario.old:
@@ -119,6 +146,10 @@ class Stage:
             assert target in (self.before.get((name, tag)), self.after.get((name, tag)))
             assert_pullable(self.site / "v2" / name, target)
         assert self.before.keys() & self.after.keys() <= found.keys()
+        if self._lists_are_right:
+            self._assert_lists_name_what_is_there(found)
+
+    def _assert_lists_name_what_is_there(self, found: Pointers) -> None:
         for path in self.site.glob("v2/**/tags/list"):
             document = json.loads(path.read_bytes())
             assert {(document["name"], tag) for tag in document["tags"]} <= found.keys()

@@ -198,3 +198,72 @@ def test_a_deep_annotation_is_no_crash() -> None:
     depth = 100_000
     raw = json.dumps(OCI)[:-1].encode() + b', "annotations": ' + b"[" * depth + b"]" * depth + b"}"
     assert "deep" in problems(raw)[0]
+
+
+SIG = "application/vnd.example.sig"
+
+
+@pytest.mark.parametrize(
+    ("document", "artifact_type"),
+    [
+        (OCI, "application/octet-stream"),
+        (OCI | config(mediatype.OCI_CONFIG), mediatype.OCI_CONFIG),
+        (OCI | {"artifactType": SIG}, SIG),
+        (OCI | {"artifactType": ""}, "application/octet-stream"),
+        (OCI | {"artifactType": None}, "application/octet-stream"),
+        (OCI | {"artifactType": "no type, but a text"}, "no type, but a text"),
+        (OCI | {"config": {key: BLOB[key] for key in ("digest", "size")}}, None),
+        (OCI | config(""), None),
+        (INDEX | {"artifactType": SIG}, SIG),
+        (INDEX, None),
+        (INDEX | {"artifactType": ""}, None),
+    ],
+)
+def test_the_artifact_type(document: dict[str, Any], artifact_type: str | None) -> None:
+    """distribution-spec, "Listing Referrers": the config's media type stands in, and an index has none."""
+    assert parse(document).artifact_type == artifact_type
+
+
+@pytest.mark.parametrize("document", [OCI, INDEX])
+def test_the_subject(document: dict[str, Any]) -> None:
+    assert parse(document).subject is None
+    assert parse(document | {"subject": None}).subject is None
+    assert parse(document | {"subject": BLOB}).subject == f"sha256:{HEX}"
+    for algorithm, encoded in (("sha384", HEX + HEX[:32]), ("sha512", HEX * 2)):
+        digest = f"{algorithm}:{encoded}"
+        assert parse(document | {"subject": BLOB | {"digest": digest}}).subject == digest
+
+
+@pytest.mark.parametrize("document", [OCI, INDEX])
+def test_the_annotations(document: dict[str, Any]) -> None:
+    assert parse(document).annotations == parse(document | {"annotations": None}).annotations == {}
+    texts = {"a": "", "": "b", "\u00e9": "\U0001f600", "<>&": '"\\\n'}
+    assert parse(document | {"annotations": texts}).annotations == texts
+
+
+@pytest.mark.parametrize("document", [OCI, INDEX])
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"subject": 7}, "subject is not a descriptor"),
+        ({"subject": []}, "subject is not a descriptor"),
+        ({"subject": f"sha256:{HEX}"}, "subject is not a descriptor"),
+        ({"subject": {}}, "subject: "),
+        ({"subject": BLOB | {"digest": "sha256:../../x"}}, "subject: "),
+        ({"subject": BLOB | {"digest": f"md5:{HEX[:32]}"}}, "subject: "),
+        ({"subject": BLOB | {"size": -1}}, "subject: -1 is not a size"),
+        ({"artifactType": 7}, "artifactType 7"),
+        ({"artifactType": []}, "artifactType"),
+        ({"artifactType": {"a" * 100_000: 1}}, "artifactType"),
+        ({"annotations": []}, "annotations"),
+        ({"annotations": "a"}, "annotations"),
+        ({"annotations": {"a": 1}}, "annotations"),
+        ({"annotations": {"a": None}}, "annotations"),
+        ({"annotations": {"a": {"b": "c"}}}, "annotations"),
+    ],
+)
+def test_what_cannot_be_told_of_a_referrer_is_refused(
+    document: dict[str, Any], fields: dict[str, Any], says: str
+) -> None:
+    [problem] = problems(json.dumps(document | fields).encode())
+    assert says in problem

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,8 +11,10 @@ from scr_export.images.skopeo_dir import Image, StoredManifest
 from scr_export.oci.digest import Digest
 from scr_export.oci.mediatype import OCI_MANIFEST
 from scr_export.oci.name import RepositoryName, Tag
+from scr_export.oci.referrers import Referrer, Referrers
 from scr_export.site import paths
-from scr_export.site.plan import AsServed, Head, Plan, Pointer, Served, Text, choose, clashes, plan_site
+from scr_export.site.pages import directory_name
+from scr_export.site.plan import AsServed, Head, Pages, Plan, Pointer, Served, Text, choose, clashes, plan_site
 
 SUBTYPE = "vnd.oci.image.manifest.v1+json"
 
@@ -28,10 +31,24 @@ def image(path: str, what: str = "manifest", blobs: str = "", *, readable: bool 
     return Image(path, parse_path(path), (manifest,), layers)
 
 
-def text(plan: Plan, directory: str, name: str) -> object:
-    entry = plan[directory][name]
-    assert isinstance(entry, Text)
-    return json.loads(entry.data)
+def entries(plan: Plan, directory: str, name: str = "list") -> tuple[str | None, list[str]]:
+    """The name and the entries of the list that two links lead to."""
+    assert plan[directory][name] == Pointer("_pages/@all")
+    way = plan[directory]["_pages"]
+    assert isinstance(way, Pointer)
+    pages = plan[directory][way.target]
+    assert isinstance(pages, Pages)
+    assert way.target == directory_name(pages.of)
+    return pages.of.name, list(pages.of.entries)
+
+
+def referrers(plan: Plan, directory: str) -> dict[str, list[str]]:
+    """The digests in each list of referrers."""
+    found = {}
+    for name, entry in plan[directory].items():
+        assert isinstance(entry, Text)
+        found[name] = [each["digest"] for each in json.loads(entry.data)["manifests"]]
+    return found
 
 
 def test_the_whole_plan_of_one_image() -> None:
@@ -41,23 +58,24 @@ def test_the_whole_plan_of_one_image() -> None:
     assert plan.keys() == {"", "v2", "v2/team/app/blobs", "v2/team/app/manifests", "v2/team/app/tags"}
     assert plan["v2/team/app/blobs"] == {each.digest: each for each in one.blobs}
     assert plan["v2/team/app/manifests"] == {head: Head(one.manifests[0].content), "v1": Pointer(head)}
-    assert text(plan, "v2/team/app/tags", "list") == {"name": "team/app", "tags": ["v1"]}
-    assert text(plan, "v2", "_catalog") == {"repositories": ["team/app"]}
+    assert entries(plan, "v2/team/app/tags") == ("team/app", ["v1"])
+    assert entries(plan, "v2", "_catalog") == (None, ["team/app"])
+    assert len(plan["v2"]) == len(plan["v2/team/app/tags"]) == 3
     assert plan[""] == {name: Text(paths.snippet(name)) for name in ("nginx.conf", "Caddyfile")}
 
 
 def test_lists_are_in_the_order_of_ascii() -> None:
     plan = plan_site([image(f"app/{tag}") for tag in ("a", "B", "_", "10", "9", "a.b", "a-b")] + [image("a-b/x")], {})
-    assert text(plan, "v2/app/tags", "list") == {"name": "app", "tags": ["10", "9", "B", "_", "a", "a-b", "a.b"]}
-    assert text(plan, "v2", "_catalog") == {"repositories": ["a-b", "app"]}
+    assert entries(plan, "v2/app/tags") == ("app", ["10", "9", "B", "_", "a", "a-b", "a.b"])
+    assert entries(plan, "v2", "_catalog") == (None, ["a-b", "app"])
 
 
 def test_a_digest_without_a_tag_is_a_repository_without_tags() -> None:
     digest = Digest.of(b"manifest")
     plan = plan_site([image(f"app@{digest}")], {})
     assert plan["v2/app/manifests"].keys() == {f"{SUBTYPE}@{digest}"}
-    assert text(plan, "v2/app/tags", "list") == {"name": "app", "tags": []}
-    assert text(plan, "v2", "_catalog") == {"repositories": ["app"]}
+    assert entries(plan, "v2/app/tags") == ("app", [])
+    assert entries(plan, "v2", "_catalog") == (None, ["app"])
 
 
 def test_one_file_for_a_digest_over_all_repositories() -> None:
@@ -85,9 +103,70 @@ def test_what_is_served_stays() -> None:
     plan = plan_site([one], served)
     assert plan["v2/app/blobs"] == {one.blobs[0].digest: one.blobs[0], Digest.of(b"z"): AsServed()}
     assert plan["v2/app/manifests"]["v0"] == plan["v2/app/manifests"]["head"] == AsServed()
-    assert text(plan, "v2/app/tags", "list") == {"name": "app", "tags": ["v0", "v1"]}
-    assert text(plan, "v2/old/tags", "list") == {"name": "old", "tags": ["v9"]}
-    assert text(plan, "v2", "_catalog") == {"repositories": ["app", "old"]}
+    assert entries(plan, "v2/app/tags") == ("app", ["v0", "v1"])
+    assert entries(plan, "v2/old/tags") == ("old", ["v9"])
+    assert entries(plan, "v2", "_catalog") == (None, ["app", "old"])
+
+
+SUBJECT = Digest.of(b"subject")
+
+
+def referring(what: str, artifact_type: str | None) -> Referrers:
+    digest = Digest.of(what.encode())
+    return {SUBJECT: {digest: Referrer(OCI_MANIFEST, digest, 1, artifact_type, {})}}
+
+
+def test_what_refers_to_a_digest_is_listed_whole_and_by_type() -> None:
+    one = replace(image("app/1", "one"), referrers=referring("one", "application/vnd.x+json"))
+    two = replace(image("app/2", "two"), referrers=referring("two", "text/x"))
+    odd = replace(image("app/3", "odd"), referrers=referring("odd", "../x"))
+    none = replace(image("app/4", "none"), referrers=referring("none", None))
+    plan = plan_site([one, two, odd, none], {})
+    everything = sorted(Digest.of(what) for what in (b"one", b"two", b"odd", b"none"))
+    assert referrers(plan, f"v2/app/referrers/{SUBJECT}") == {
+        "@all": everything,
+        "application@vnd.x@json": [Digest.of(b"one")],
+        "text@x@": [Digest.of(b"two")],
+    }
+    assert plan_site([odd, two, none, one], {}) == plan
+
+
+def test_what_refers_is_told_in_its_own_repository() -> None:
+    one = replace(image("app/1", "one"), referrers=referring("one", None))
+    plan = plan_site([one, image("other/1", "subject")], {})
+    assert [directory for directory in plan if "/referrers/" in directory] == [f"v2/app/referrers/{SUBJECT}"]
+
+
+def test_what_is_served_still_refers() -> None:
+    one = replace(image("app/1", "one"), referrers=referring("one", "text/x"))
+    kept = Served(tags={Tag("old")}, referrers=referring("old", "text/x"))
+    plan = plan_site([one], {RepositoryName("app"): kept})
+    both = sorted([Digest.of(b"one"), Digest.of(b"old")])
+    assert referrers(plan, f"v2/app/referrers/{SUBJECT}") == {"@all": both, "text@x@": both}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("application/vnd.oci.image.config.v1+json", "application@vnd.oci.image.config.v1@json"),
+        ("text/plain", "text@plain@"),
+        ("a/b", "a@b@"),
+        ("A1._-/b_.-+c.d-e_", "A1._-@b_.-@c.d-e_"),
+        (f"{'a' * 64}/{'b' * 120}+{'c' * 60}", f"{'a' * 64}@{'b' * 120}@{'c' * 60}"),
+        *(
+            (text, None)
+            for text in ("", "/", "a", "a/", "/b", "a/b/c", "a/b+", "a/b+c+d", "../..", "a/..", "./b", "a/.b")
+        ),
+        *(
+            (text, None)
+            for text in ("a/b\n", "a/b\0", "\na/b", "a b/c", "a/b;c=d", "a/@", "a@/b", "@all", "\xe4/b", "a/b\u0664")
+        ),
+        *((text, None) for text in (f"{'a' * 65}/b", f"a/{'b' * 121}", f"a/b+{'c' * 61}", "a/*", "*/b", "~/b", "-a/b")),
+    ],
+)
+def test_a_type_that_one_can_ask_for_is_a_name_of_a_file(text: str, name: str | None) -> None:
+    assert paths.artifact_type(text) == name
+    assert name is None or len(name) < 250
 
 
 def test_an_image_of_now_is_not_kept_as_it_was() -> None:

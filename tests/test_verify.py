@@ -7,13 +7,15 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scr_export.export import verify as verify_here
-from tests.builders import Built, write_image, write_index
+from tests.builders import Built, write_artifact, write_image, write_index
 from tests.conftest import Report, export, listing, start, wait
 
 IMAGE, INDEX = "vnd.oci.image.manifest.v1+json", "vnd.oci.image.index.v1+json"
@@ -58,6 +60,14 @@ def test_the_text_says_the_same(image: Built, site: Path) -> None:
     assert process.stderr.count("\n") == 1
 
 
+def write_signature(prefix: Path, subject: Built, seed: int = 5) -> Built:
+    """Write what refers to an image, without a tag: `prefix` and its digest are its directory."""
+    fields: dict[str, Any] = {"seed": seed, "artifact_type": "application/x.sig", "empty_config": True}
+    with tempfile.TemporaryDirectory() as scratch:
+        built = write_artifact(Path(scratch), **fields, subject=subject)
+    return write_artifact(prefix.with_name(prefix.name + built.digest), **fields, subject=subject)
+
+
 def head(built: Built) -> str:
     return f"v2/app/manifests/{IMAGE}@{built.digest}"
 
@@ -86,6 +96,31 @@ def relink(path: Path, target: str) -> None:
 def flip(path: Path) -> None:
     data = path.read_bytes()
     rewrite(path, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def renew(path: Path, mode: int) -> None:
+    """The same bytes in an inode of the site's own, with this mode."""
+    rewrite(path, path.read_bytes())
+    path.chmod(mode)
+
+
+def in_place_of(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+def page(site: Path, name: str) -> Path:
+    return site / "v2/app/tags/_pages" / name
+
+
+def pages(built: Built) -> str:
+    """How the path of the pages begins that the way to the list of `app` leads to."""
+    return "v2/app/tags/_pages@"
+
+
+def refers(built: Built) -> str:
+    """The list of what refers to the image by a type."""
+    return f"v2/app/referrers/{built.digest}/application@x.sig@"
 
 
 def rename_head(site: Path, built: Built, name: str) -> None:
@@ -149,24 +184,82 @@ DAMAGES: dict[str, Damage] = {
     ),
     "a tag is not listed": (
         lambda s, b: (s / "v2/app/manifests/v3").symlink_to(Path(head(b)).name),
-        lambda b: "v2/app/tags/list",
+        lambda b: "v2/app/tags/_pages",
         "list",
     ),
-    "a tag is gone": (lambda s, b: (s / "v2/app/manifests/v2").unlink(), lambda b: "v2/app/tags/list", "list"),
-    "a list lies": (
-        lambda s, b: rewrite(s / "v2/app/tags/list", b'{"name":"app","tags":["v1","v3"]}\n'),
+    "a tag is gone": (lambda s, b: (s / "v2/app/manifests/v2").unlink(), lambda b: "v2/app/tags/_pages", "list"),
+    "a list is a file": (
+        lambda s, b: rewrite(s / "v2/app/tags/list", b'{"name":"app","tags":["v1","v2"]}\n'),
         lambda b: "v2/app/tags/list",
         "list",
     ),
     "a list is missing": (lambda s, b: (s / "v2/app/tags/list").unlink(), lambda b: "v2/app/tags/list", "list"),
-    "a list is private": (lambda s, b: (s / "v2/app/tags/list").chmod(0o600), lambda b: "v2/app/tags/list", "list"),
+    "a list leads elsewhere": (
+        lambda s, b: relink(s / "v2/app/tags/list", "_pages/@0"),
+        lambda b: "v2/app/tags/list",
+        "list",
+    ),
+    "the way to a list is missing": (
+        lambda s, b: (s / "v2/app/tags/_pages").unlink(),
+        lambda b: "v2/app/tags/_pages",
+        "list",
+    ),
+    "the way to a list leads elsewhere": (
+        lambda s, b: relink(s / "v2/app/tags/_pages", "/etc"),
+        lambda b: "v2/app/tags/_pages",
+        "list",
+    ),
+    "a list lies": (lambda s, b: rewrite(page(s, "@all"), b'{"name":"app","tags":["v1","v3"]}\n'), pages, "list"),
+    "a list is private": (lambda s, b: renew(page(s, "@all"), 0o600), pages, "list"),
+    "a page lies": (lambda s, b: rewrite(page(s, "v1@1"), b'{"name":"app","tags":["v3"]}\n'), pages, "list"),
+    "a page is private": (lambda s, b: renew(page(s, "@10"), 0o640), pages, "list"),
+    "a page is missing": (lambda s, b: page(s, "v2@1").unlink(), pages, "list"),
+    "a page leads elsewhere": (lambda s, b: relink(page(s, "@1"), "v1@1"), pages, "list"),
+    "a page is a link": (lambda s, b: relink(page(s, "v1@1"), "@all"), pages, "list"),
+    "a page is a directory": (lambda s, b: in_place_of(page(s, "v2@1"), Path.mkdir), pages, "list"),
+    "a page is a FIFO": (lambda s, b: in_place_of(page(s, "v2@1"), os.mkfifo), pages, "list"),
+    "a page is left over": (lambda s, b: page(s, "v3@1").touch(), pages, "list"),
+    "pages are private": (lambda s, b: page(s, "@1").parent.chmod(0o700), pages, "unreadable"),
+    "all pages are missing": (lambda s, b: shutil.rmtree(page(s, "@1").parent.resolve()), pages, "list"),
+    "old pages are left over": (
+        lambda s, b: (s / "v2/app/tags/_pages@0").mkdir(),
+        lambda b: "v2/app/tags/_pages@0",
+        "left-over",
+    ),
     "the catalog lies": (
-        lambda s, b: rewrite(s / "v2/_catalog", b'{"repositories":["app","b"]}\n'),
-        lambda b: "v2/_catalog",
+        lambda s, b: rewrite(s / "v2/_pages/@all", b'{"repositories":["app","b"]}\n'),
+        lambda b: "v2/_pages@",
         "list",
     ),
     "the catalog is missing": (lambda s, b: (s / "v2/_catalog").unlink(), lambda b: "v2/_catalog", "list"),
-    "a snippet is another": (lambda s, b: flip(s / "nginx.conf"), lambda b: "nginx.conf", "list"),
+    "a list of referrers is missing": (lambda s, b: (s / refers(b)).unlink(), lambda b: refers(b), "list"),
+    "a list of referrers lies": (lambda s, b: flip(s / refers(b)), lambda b: refers(b), "list"),
+    "a list of referrers is private": (lambda s, b: renew(s / refers(b), 0o600), lambda b: refers(b), "list"),
+    "a list of referrers is a link": (
+        lambda s, b: relink(s / refers(b), "@all"),
+        lambda b: refers(b),
+        "list",
+    ),
+    "a list of referrers is of another": (
+        lambda s, b: (s / refers(b)).rename((s / refers(b)).with_name("text@x@")),
+        lambda b: refers(b),
+        "list",
+    ),
+    "a list of a type that nothing has": (
+        lambda s, b: shutil.copy(s / refers(b), (s / refers(b)).with_name("text@x@")),
+        lambda b: refers(b).replace("application@x.sig@", "text@x@"),
+        "left-over",
+    ),
+    "referrers of nothing": (
+        lambda s, b: (s / "v2/app/referrers" / STRANGER).mkdir(),
+        lambda b: f"v2/app/referrers/{STRANGER}",
+        "left-over",
+    ),
+    "the directory of referrers is private": (
+        lambda s, b: (s / refers(b)).parent.chmod(0o700),
+        lambda b: refers(b).rpartition("/")[0],
+        "unreadable",
+    ),
     "a snippet is missing": (lambda s, b: (s / "Caddyfile").unlink(), lambda b: "Caddyfile", "list"),
     "a blob is left over": (
         lambda s, b: (s / "v2/app/blobs" / STRANGER).touch(),
@@ -186,6 +279,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
     directory = tmp_path_factory.mktemp("sound")
     built = write_image(directory / "images/app/v1")
     write_image(directory / "images/app/v2", seed=2)
+    write_signature(directory / "images/app@", built)
     export(directory / "images", directory / "site")
     return directory / "site", built
 
@@ -197,9 +291,21 @@ def test_a_damage_is_told(sound: tuple[Path, Built], site: Path, name: str) -> N
     damage(site, sound[1])
     before = listing(site)
     report = verify_here(str(site), jobs=1)
-    assert (where(sound[1]), code) in {(fault.path, fault.code) for fault in report.findings.faults}
+    path = where(sound[1])  # with the start of the name of a directory of pages
+    found = {(f.path, f.code) for f in report.findings.faults}
+    assert any(
+        told == code and (at.startswith(path) if path.endswith("@") and "_pages" in path else at == path)
+        for at, told in found
+    ), found
     assert all(fault.what and fault.remedy for fault in report.findings.faults)
     assert listing(site) == before
+
+
+def test_the_snippet_of_another_version_is_no_fault(image: Built, site: Path) -> None:
+    flip(site / "nginx.conf")
+    report = verify(site)
+    assert report["faults"] == []
+    assert [(warning["path"], warning["code"]) for warning in report["warnings"]] == [("nginx.conf", "snippet")]
 
 
 def test_all_damages_are_told_at_once(image: Built, site: Path) -> None:
@@ -212,6 +318,7 @@ def test_all_damages_are_told_at_once(image: Built, site: Path) -> None:
 def test_an_export_mends_what_it_can_see(images: Path, image: Built, site: Path) -> None:
     relink(site / "v2/app/manifests/v1", "/etc")
     rewrite(site / "v2/_catalog", b"{}")
+    (site / "v2/app/tags/_pages").unlink()
     flip(site / blob(image))
     (site / "v2/app/x").touch()
     export(images, site)
@@ -249,6 +356,50 @@ def test_a_site_carried_elsewhere(images: Path, image: Built, site: Path, tmp_pa
     (elsewhere / blob(image)).unlink()
     flip(next(elsewhere.glob("v2/team/app/blobs/*")))
     assert {fault["code"] for fault in verify(elsewhere, status=1)["faults"]} == {"missing", "digest"}
+
+
+def carry(site: Path, elsewhere: Path) -> Path:
+    """A copy of a site without the notes of its exports."""
+    shutil.copytree(site, elsewhere, symlinks=True, ignore=shutil.ignore_patterns(".scr-export"))
+    return elsewhere
+
+
+def test_what_refers_is_checked_without_notes_too(images: Path, site: Path, tmp_path: Path) -> None:
+    """Also where a referrer that was pruned still waits for pulls in flight."""
+    built = write_image(images / "app/v1")
+    kept, gone = write_signature(images / "app@", built), write_signature(images / "app@", built, seed=6)
+    export(images, site)
+    shutil.rmtree(images / f"app@{gone.digest}")
+    export(images, site)
+    assert {path.name for path in site.glob("v2/app/manifests/*@*")} >= {Path(head(b)).name for b in (kept, gone)}
+    assert (verify(site)["faults"], verify(site)["warnings"]) == ([], [])
+    elsewhere = carry(site, tmp_path / "elsewhere")
+    report = verify(elsewhere)
+    assert report["faults"] == []
+    assert {warning["code"] for warning in report["warnings"]} <= {"left-over"}
+    flip(elsewhere / refers(built))
+    assert [fault["path"] for fault in verify(elsewhere, status=1)["faults"]] == [refers(built)]
+    shutil.rmtree((site / refers(built)).parent)
+    lost = {fault["path"] for fault in verify(site, status=1)["faults"]}
+    assert lost == {refers(built), refers(built).replace("application@x.sig@", "@all")}
+
+
+def test_pages_are_checked_without_notes_too(image: Built, site: Path, tmp_path: Path) -> None:
+    elsewhere = carry(site, tmp_path / "elsewhere")
+    assert (verify(elsewhere)["faults"], verify(elsewhere)["warnings"]) == ([], [])
+    page(elsewhere, "v2@1").unlink()
+    page(elsewhere, "v3@1").touch()
+    [fault] = verify(elsewhere, status=1)["faults"]
+    assert fault["path"] == f"v2/app/tags/{os.readlink(elsewhere / 'v2/app/tags/_pages')}"
+    assert "2 pages" in fault["what"]
+
+
+def test_a_site_is_sound_after_an_export_that_prunes_nothing(images: Path, image: Built, site: Path) -> None:
+    write_image(images / "app/v3", seed=4)
+    shutil.rmtree(images / "team")
+    export(images, site, "--no-prune")
+    report = verify(site)
+    assert (report["faults"], report["warnings"]) == ([], [])
 
 
 def test_a_site_that_an_export_holds(image: Built, site: Path) -> None:

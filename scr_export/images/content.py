@@ -7,8 +7,8 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from typing import NamedTuple
 
 from scr_export.oci.digest import Digest
 
@@ -18,8 +18,7 @@ _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A regular file as it was when it was looked at, and the digest that its bytes must have.
 
     `path` is relative to the root that was read. `size` is in bytes, `mtime` in nanoseconds.
@@ -72,8 +71,9 @@ def open_untouched(path: str, flags: int, root: int | None = None) -> int:
 def open_directory(path: str, root: int) -> int:
     """A descriptor of the directory at `path` below the open directory `root`; no component of it may be a link."""
     flags = DIRECTORY_FLAGS | os.O_NOFOLLOW
-    descriptor = open_untouched(".", flags, root)
-    for component in path.split("/") if path else ():
+    first, *rest = path.split("/")
+    descriptor = open_untouched(first or ".", flags, root)
+    for component in rest:
         try:
             below = open_untouched(component, flags, descriptor)
         finally:
@@ -131,35 +131,59 @@ def chunks(descriptor: int) -> Iterator[bytes]:
         yield piece
 
 
-def defect(content: Content, root: int, read: Callable[[int], None]) -> str | None:
-    """What is wrong with the file when it is read now, or None. `read` is told of every piece's length."""
-    try:
-        descriptor = open_file(content.path, root)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    try:
-        if not content.is_still(os.fstat(descriptor)):
-            return "changed while it was read"
-        hasher = content.digest.hasher()
-        for piece in chunks(descriptor):
-            hasher.update(piece)
-            read(len(piece))
-        if not content.is_still(os.fstat(descriptor)):
-            return "changed while it was read"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    finally:
-        os.close(descriptor)
-    return None if content.digest.is_of(hasher) else f"holds {content.digest.algorithm}:{hasher.hexdigest()}"
+class _Reader:
+    """Reads files below a root; the directory of the last one stays open."""
+
+    def __init__(self, root: int, read: Callable[[int], None]) -> None:
+        self._root = root
+        self._read = read
+        self._directory: tuple[str, int] | None = None
+
+    def close(self) -> None:
+        if self._directory:
+            os.close(self._directory[1])
+            self._directory = None
+
+    def defect(self, content: Content) -> str | None:
+        """What is wrong with a file when it is read now, or None."""
+        try:
+            descriptor = self._open(content.path)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        try:
+            if not content.is_still(os.fstat(descriptor)):
+                return "changed while it was read"
+            hasher = content.digest.hasher()
+            for piece in chunks(descriptor):
+                hasher.update(piece)
+                self._read(len(piece))
+            if not content.is_still(os.fstat(descriptor)):
+                return "changed while it was read"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        finally:
+            os.close(descriptor)
+        return None if content.digest.is_of(hasher) else f"holds {content.digest.algorithm}:{hasher.hexdigest()}"
+
+    def _open(self, path: str) -> int:
+        directory, _, name = path.rpartition("/")
+        if not self._directory or self._directory[0] != directory:
+            self.close()
+            self._directory = directory, open_directory(directory, self._root)
+        return open_untouched(name, _READ_FLAGS, self._directory[1])
 
 
 def defects(
     contents: Iterable[Content], root: int, jobs: int, read: Callable[[int], None] = lambda _: None
 ) -> list[tuple[Content, str]]:
-    """Read every distinct file once, `jobs` at a time, the largest first; tell which are not what they must be."""
-    distinct = {content.identity: content for content in contents}
-    largest_first = sorted(distinct.values(), key=lambda content: (-content.size, content.path))
+    """Read files, `jobs` at a time, the largest first; tell which are not what they must be.
+
+    `read` is told of every piece's length.
+    """
+    # The many that are smaller than a piece come directory by directory.
+    queue = iter(sorted(contents, key=lambda content: (-(content.size // _READ_SIZE), content.path)))
     lock, stopped = threading.Lock(), threading.Event()
+    found: list[tuple[Content, str]] = []
 
     def counted(length: int) -> None:
         if stopped.is_set():
@@ -167,11 +191,20 @@ def defects(
         with lock:
             read(length)
 
+    def work(_: int) -> None:
+        with closing(_Reader(root, counted)) as reader:
+            while not stopped.is_set():
+                with lock:
+                    content = next(queue, None)
+                if content is None:
+                    return
+                if what := reader.defect(content):
+                    found.append((content, what))
+
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            found = list(pool.map(lambda content: defect(content, root, counted), largest_first))
+            list(pool.map(work, range(jobs)))
         except BaseException:
             stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [(content, what) for content, what in zip(largest_first, found, strict=True) if what]
+    return sorted(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scr_export.errors import Findings
 from scr_export.images.content import Content, read_file
@@ -13,6 +13,7 @@ from scr_export.images.reference import Reference, parse_path
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import SIZE_LIMIT, Descriptor, InvalidManifest, Manifest
 from scr_export.oci.mediatype import MediaType
+from scr_export.oci.referrers import Referrers, referrers_in
 
 _COPY_AGAIN = "copy the image again"
 
@@ -33,6 +34,7 @@ class Image:
     reference: Reference
     manifests: tuple[StoredManifest, ...]
     blobs: tuple[Content, ...]
+    referrers: Referrers = field(default_factory=dict)
 
     @property
     def digest(self) -> Digest:
@@ -55,6 +57,7 @@ class _Loader:
         self.sound = True
         self.asked: set[Digest] = set()  # for as children: a file that lies about its digest may list itself
         self.manifests: dict[Digest, StoredManifest] = {}
+        self.parsed: dict[Digest, Manifest] = {}
         self.blobs: dict[Digest, Content] = {}
 
     def image(self, prefix: str) -> Image | None:
@@ -68,7 +71,14 @@ class _Loader:
             unread += self._children(manifest)
         if reference is None or not self.sound:
             return None
-        image = Image(self.path, reference, tuple(self.manifests.values()), tuple(self.blobs.values()))
+        tags = {reference.tag: next(iter(self.manifests))} if reference.tag else {}
+        image = Image(
+            self.path,
+            reference,
+            tuple(self.manifests.values()),
+            tuple(self.blobs.values()),
+            referrers_in(self.parsed, tags),
+        )
         if expected and image.digest != expected:
             self._fault("digest", f"manifest.json has the digest {image.digest}, not the one in the path", _COPY_AGAIN)
         return image if self.sound else None
@@ -97,6 +107,7 @@ class _Loader:
         else:
             content = Content.of(manifest.digest, f"{self.path}/{name}", status)
             self.manifests[manifest.digest] = StoredManifest(manifest.media_type, content)
+            self.parsed[manifest.digest] = manifest
             return [manifest]
         return []
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # The registered algorithms that hashlib can compute, with the length of `encoded` in hexadecimal digits.
 _LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
-_DIGEST = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
+_DIGEST = re.compile("|".join(f"{algorithm}:[0-9a-f]{{{length}}}" for algorithm, length in _LENGTH.items()))
+_ANY_LENGTH = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 
 
 class Digest(str):
@@ -24,14 +25,8 @@ class Digest(str):
         """The one gate from text; ValueError says what is wrong with it."""
         if not isinstance(text, str):
             raise ValueError(f"a digest must be a string, not {text!r:.80}")
-        match = _DIGEST.fullmatch(text)
-        if not match:
-            raise ValueError(f"{text!r:.160} is not a digest of sha256, sha384 or sha512")
-        algorithm, encoded = match.groups()
-        if len(encoded) != _LENGTH[algorithm]:
-            raise ValueError(
-                f"{text!r:.160} has {len(encoded)} hexadecimal digits, {algorithm} has {_LENGTH[algorithm]}"
-            )
+        if not _DIGEST.fullmatch(text):
+            raise ValueError(_fault(text))
         return cls(text)
 
     @classmethod
@@ -56,3 +51,11 @@ class Digest(str):
     def is_of(self, hasher: _Hash) -> bool:
         """Whether what the hash object was fed has this digest."""
         return hasher.hexdigest() == self.encoded
+
+
+def _fault(text: str) -> str:
+    match = _ANY_LENGTH.fullmatch(text)
+    if not match:
+        return f"{text!r:.160} is not a digest of sha256, sha384 or sha512"
+    algorithm, encoded = match.groups()
+    return f"{text!r:.160} has {len(encoded)} hexadecimal digits, {algorithm} has {_LENGTH[algorithm]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scr_export.oci import mediatype
 from scr_export.oci.digest import Digest
@@ -16,6 +16,11 @@ SIZE_LIMIT = 4 * 1024 * 1024
 
 _LARGEST_SIZE = 2**63 - 1
 
+# All that is read of a manifest or a descriptor, by anyone. Clients written in Go read `Layers` for `layers`.
+_FIELDS = {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"}
+_FIELDS |= {"digest", "size", "urls", "data", "platform"}
+_FOLDED = {field.casefold(): field for field in _FIELDS}
+
 
 class InvalidManifest(ValueError):
     """Bytes that are no manifest which a client would take. `problems` has every defect found, each in words."""
@@ -25,8 +30,7 @@ class InvalidManifest(ValueError):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """What a manifest says of a blob or of another manifest (image-spec, descriptor.md). `size` is in bytes."""
 
     place: str
@@ -37,23 +41,31 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A manifest's own descriptor, and what it points at: config and layers, or an index's manifests."""
+    """A manifest's own descriptor, and what it points at: config and layers, or an index's manifests.
+
+    `artifact_type` is the config's media type where an image manifest states none.
+    """
 
     media_type: MediaType
     digest: Digest
     size: int
     blobs: tuple[Descriptor, ...]
     children: tuple[Descriptor, ...]
+    subject: Digest | None
+    artifact_type: str | None
+    annotations: Mapping[str, str]
 
     @classmethod
     def parse(cls, raw: bytes, algorithm: str = "sha256") -> Manifest:
         """Read the exact bytes of a manifest; InvalidManifest tells everything that is wrong with them."""
         document = _document(raw)
         reader = _Reader(document)
+        reader.refuse_misspelt("", document)
         media_type = reader.media_type()
         is_index = media_type in mediatype.INDEXES
         children = reader.descriptors("manifests") if is_index else ()
         blobs = () if is_index else (*reader.config(), *reader.descriptors("layers"))
+        subject, artifact_type, annotations = reader.subject(), reader.artifact_type(), reader.annotations()
         if reader.problems:
             raise InvalidManifest(reader.problems)
         return cls(
@@ -62,6 +74,9 @@ class Manifest:
             size=len(raw),
             blobs=blobs,
             children=children,
+            subject=subject,
+            artifact_type=artifact_type,
+            annotations=annotations,
         )
 
 
@@ -133,6 +148,37 @@ class _Reader:
                     f"has {key!r}, which {'an index' if is_index else 'an image manifest'} must not have"
                 )
 
+    def subject(self) -> Digest | None:
+        item = self.document.get("subject")
+        found = self._descriptor("subject", item) if item is not None else ()
+        return found[0].digest if found else None
+
+    def artifact_type(self) -> str | None:
+        stated, config = self.document.get("artifactType"), self.document.get("config")
+        if stated in (None, "") and isinstance(config, dict):
+            stated = config.get("mediaType")
+        if stated is not None and not isinstance(stated, str):
+            self.problems.append(f"has the artifactType {stated!r:.80}, which is no text")
+            return None
+        return stated or None
+
+    def annotations(self) -> Mapping[str, str]:
+        stated = self.document.get("annotations")
+        if stated is None:
+            return {}
+        if not isinstance(stated, dict) or not all(isinstance(value, str) for value in stated.values()):
+            self.problems.append("has annotations that are not all texts, which clients refuse")
+            return {}
+        return stated
+
+    def refuse_misspelt(self, place: str, item: Mapping[str, Any]) -> None:
+        # One client would read a field there, and another would not: one manifest would be two images.
+        if item.keys() <= _FIELDS:
+            return
+        for key in item.keys() - _FIELDS:
+            if field := _FOLDED.get(key.casefold()):
+                self.problems.append(f"{place}has the key {key!r:.80}, which some clients take for {field!r}")
+
     def config(self) -> tuple[Descriptor, ...]:
         return self._descriptor("config", self.document.get("config"))
 
@@ -149,6 +195,9 @@ class _Reader:
         if not isinstance(item, dict):
             self.problems.append(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
             return ()
+        self.refuse_misspelt(f"{place}: ", item)
+        if not isinstance(item.get("mediaType", ""), str):
+            self.problems.append(f"{place} has the mediaType {item['mediaType']!r:.80}, which is no text")
         try:
             digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))
         except ValueError as error:

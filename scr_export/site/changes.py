@@ -11,7 +11,7 @@ from scr_export.images.content import Content
 from scr_export.oci.digest import Digest
 from scr_export.site import paths
 from scr_export.site.observe import Directory, Kind, Seen
-from scr_export.site.plan import AsServed, Entry, Head, Plan, Pointer, Text
+from scr_export.site.plan import AsServed, Entry, Head, Pages, Plan, Pointer, Text
 
 
 class Change(NamedTuple):
@@ -24,7 +24,7 @@ class Change(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """Something that the plan does not have. Directories that are no heads become empty before they go."""
+    """Something that the plan does not have."""
 
     directory: str
     name: str
@@ -41,6 +41,11 @@ class Removal(NamedTuple):
         if self.kind is Kind.FILE:
             return paths.is_blob(self.directory, self.name)
         return self.kind is Kind.DIRECTORY and paths.is_head(self.directory, self.name)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it goes with all that is in it; another directory has become empty before it goes."""
+        return self.kind is not Kind.DIRECTORY or paths.is_whole(self.directory, self.name)
 
 
 @dataclass(slots=True)
@@ -127,6 +132,9 @@ def _is_as_planned(
             if seen.kind is Kind.FILE and seen.inode == entry.inode and linking.can(entry):
                 return True  # what the listing says is enough: nothing need be looked at
             return seen.kind is Kind.FILE and _is_content(changes, directory, name, entry, linking)
+        case Pages():
+            # Its name tells what is in it, but only when it is in use was all of it on the disk.
+            return seen.kind is Kind.DIRECTORY and directory.target(paths.PAGES) == name
         case AsServed():
             return True
 

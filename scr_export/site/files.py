@@ -7,21 +7,28 @@ so whatever an interruption leaves half made lies there, and the next export emp
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import accumulate
 
-from scr_export.images.content import Content, chunks, directory_at, open_directory, open_file
+from scr_export.images.content import Content, chunks, directory_at, open_directory, open_file, read_file
 from scr_export.site import paths
+from scr_export.site.pages import Link, Same
 
 TEMPORARY = f"{paths.STATE}/tmp"
 
+# What rename(2) says where a directory stands, or where one shall.
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST}
 # ioctl_ficlone(2): share the extents of another file. Where the number is another, this fails and a copy is made.
 _FICLONE = 0x40049409
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIBC = ctypes.CDLL(None, use_errno=True)
 # What link(2) says when this file cannot be linked here but can be copied.
 _NO_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -48,21 +55,27 @@ class Tree:
     def __init__(self, site: int, images: int) -> None:
         self._site = site
         self._images = images
-        self._open: tuple[str, int] | None = None
+        self._way: list[tuple[str, int]] = []  # the open directories down to the one used last, with their paths
         self._serial = 0
         self._temporary = -1
 
     def __enter__(self) -> Tree:
-        self._temporary = self._make_directories(TEMPORARY)
+        self._temporary = os.dup(self.directory(TEMPORARY))
         self._empty_temporary()
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._empty_temporary()
-        if self._open:
-            os.close(self._open[1])
+        for opened in self._way:
+            os.close(opened[1])
         os.close(self._temporary)
+
+    def settle(self) -> None:
+        """Wait until all that was changed so far, and what was linked, outlives a power cut (syncfs(2))."""
+        before_change()
+        if _LIBC.syncfs(self._site):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def try_names(self) -> None:
         """Raise OSError where there are no symbolic links or colons in names, FileExistsError where `A` is `a`."""
@@ -111,8 +124,7 @@ class Tree:
 
     def _copy_verified(self, content: Content, source: int, temporary: str) -> How:
         before_change()
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        target = os.open(temporary, flags, _FILE_MODE, dir_fd=self._temporary)
+        target = os.open(temporary, _NEW_FILE, _FILE_MODE, dir_fd=self._temporary)
         try:
             how = _clone(source, target)
             hasher = content.digest.hasher()
@@ -136,27 +148,47 @@ class Tree:
 
         self._put(link_to, directory, name, free)
 
-    def write(self, data: bytes, directory: str, name: str) -> None:
-        """Make or replace a file with these bytes."""
+    def write(self, data: bytes, directory: str, name: str, *, free: bool = False) -> None:
+        """Make or replace a file with these bytes; where there was one, they are on the disk before it goes."""
         temporary = self._temporary_name()
         before_change()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        target = os.open(temporary, flags, _FILE_MODE, dir_fd=self._temporary)
-        try:
-            _write(target, data)
-            os.fsync(target)
-        finally:
-            os.close(target)
+        _write_new(temporary, data, self._temporary, sync=not free)
         self._rename(temporary, self.directory(directory), name)
 
     def make_directory(self, directory: str, name: str) -> None:
         """Make one directory; it may be there already."""
-        os.close(_make_and_open(name, self.directory(directory)))
+        parent = self.directory(directory)
+        before_change()
+        try:
+            os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+        except FileExistsError:
+            os.close(_make_and_open(name, parent))
+
+    def fill_directory(self, files: Iterable[tuple[str, bytes | Same | Link]], directory: str, name: str) -> None:
+        """Make a directory with all that is in it."""
+        temporary = self._temporary_name()
+        top = _make_and_open(temporary, self._temporary)
+        try:
+            for path, held in files:
+                _add(path, held, top)
+        finally:
+            os.close(top)
+        self._rename(temporary, self.directory(directory), name)
 
     def remove(self, directory: str, name: str) -> None:
-        """Remove a name and, if it is a directory, all that is in it. No link is followed."""
-        with self._existing(directory) as parent:
-            _remove(parent, name)
+        """Remove a name and, if it is a directory, all that is in it, in one instant. No link is followed."""
+        with self._existing(directory) as parent, contextlib.suppress(FileNotFoundError):
+            try:
+                before_change()
+                os.unlink(name, dir_fd=parent)
+            except IsADirectoryError:
+                self._discard(parent, name)
+
+    def _discard(self, parent: int, name: str) -> None:
+        temporary = self._temporary_name()
+        before_change()
+        os.rename(name, temporary, src_dir_fd=parent, dst_dir_fd=self._temporary)
+        _remove(self._temporary, temporary)
 
     def remove_directory(self, directory: str, name: str) -> None:
         """Remove a directory if nothing is left in it."""
@@ -172,22 +204,17 @@ class Tree:
 
     def directory(self, path: str) -> int:
         """A descriptor of this directory of the site, which is made if need be; good until the next call."""
-        if self._open is None or self._open[0] != path:
-            descriptor = self._make_directories(path)
-            if self._open:
-                os.close(self._open[1])
-            self._open = path, descriptor
-        return self._open[1]
+        while self._way and not f"{path}/".startswith(f"{self._way[-1][0]}/"):
+            os.close(self._way.pop()[1])
+        known = self._way[-1][0] if self._way else ""
+        for name in filter(None, path.removeprefix(known).split("/")):
+            below = _make_and_open(name, self._last())
+            known = f"{known}/{name}".lstrip("/")
+            self._way.append((known, below))
+        return self._last()
 
-    def _make_directories(self, path: str) -> int:
-        descriptor = os.dup(self._site)
-        for component in path.split("/") if path else ():
-            try:
-                below = _make_and_open(component, descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        return descriptor
+    def _last(self) -> int:
+        return self._way[-1][1] if self._way else self._site
 
     def _put(self, make: Callable[[int, str], None], directory: str, name: str, free: bool) -> None:
         parent = self.directory(directory)
@@ -203,8 +230,10 @@ class Tree:
         before_change()
         try:
             os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=parent)
-        except IsADirectoryError:
-            _remove(parent, name)  # a directory that no export of ours put there, or that a tag takes the place of
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
+            self._discard(parent, name)  # what no export of ours put there, or a directory that becomes a tag
             before_change()
             os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=parent)
 
@@ -236,6 +265,49 @@ def _make_and_open(name: str, parent: int) -> int:
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
     return open_directory(name, parent)
+
+
+def _add(path: str, held: bytes | Same | Link, top: int) -> None:
+    before_change()
+    try:
+        match held:
+            case Link(target):
+                os.symlink(target, path, dir_fd=top)
+            case Same(other):
+                _link_again(other, path, top)
+            case bytes():
+                _write_new(path, held, top)
+    except FileNotFoundError:
+        _make_parents(path, top)
+        _add(path, held, top)
+
+
+def _link_again(other: str, path: str, top: int) -> None:
+    try:
+        os.link(other, path, src_dir_fd=top, dst_dir_fd=top)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+        directory, _, name = other.rpartition("/")
+        with directory_at(directory, top) as descriptor:
+            _write_new(path, read_file(name, descriptor, 2**30)[0], top)
+
+
+def _make_parents(path: str, top: int) -> None:
+    for parent in accumulate(path.split("/")[:-1], "{}/{}".format):
+        before_change()
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(parent, _DIRECTORY_MODE, dir_fd=top)
+
+
+def _write_new(name: str, data: bytes, directory: int, *, sync: bool = False) -> None:
+    descriptor = os.open(name, _NEW_FILE, _FILE_MODE, dir_fd=directory)
+    try:
+        _write(descriptor, data)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(parent: int, name: str) -> None:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from scr_export.images.content import directory_at, open_directory, read_file
 from scr_export.site import paths
@@ -21,8 +22,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A name in a directory of the site: what it is, and its inode."""
 
     kind: Kind
@@ -61,7 +61,7 @@ class Directory:
 
 
 def observe(site: int) -> Iterator[Directory]:
-    """Every directory of a site, the inner ones first; a head is an entry of its directory and not looked into."""
+    """Every directory of a site, the inner ones first; what appears as a whole is not looked into."""
     with directory_at("", site) as root:
         here = {name: _seen(status) for name in paths.SNIPPETS if (status := _status(name, root))}
         if (registry := _status(paths.REGISTRY, root)) and stat.S_ISDIR(registry.st_mode):
@@ -75,7 +75,7 @@ def _walk(parent: int, path: str) -> Iterator[Directory]:
         with os.scandir(descriptor) as listing:
             entries = {entry.name: Seen(_kind(entry), entry.inode()) for entry in listing}
         for name, seen in sorted(entries.items(), key=lambda item: item[0]):
-            if seen.kind is Kind.DIRECTORY and not paths.is_head(path, name):
+            if seen.kind is Kind.DIRECTORY and not paths.is_whole(path, name):
                 yield from _walk(descriptor, f"{path}/{name}")
         yield Directory(path, descriptor, entries)
     finally:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from scr_export.errors import Fault
 from scr_export.images.content import Content
 from scr_export.images.skopeo_dir import Image
-from scr_export.oci import taglist
 from scr_export.oci.digest import Digest
 from scr_export.oci.name import RepositoryName, Tag
-from scr_export.site import paths
+from scr_export.oci.referrers import Referrer, Referrers, referrers_index
+from scr_export.oci.taglist import List
+from scr_export.site import pages, paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """A tag: a symbolic link to the head beside it."""
+    """A symbolic link: a tag to the head beside it, or the way to a list."""
 
     target: str
 
@@ -37,12 +38,19 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Pages:
+    """A directory that holds a list and its pages."""
+
+    of: List
+
+
+@dataclass(frozen=True, slots=True)
 class AsServed:
     """Whatever the site has under this name now."""
 
 
 # A blob is planned as the very content that it links to.
-Entry = Content | Head | Pointer | Text | AsServed
+Entry = Content | Head | Pointer | Text | Pages | AsServed
 
 
 @dataclass(slots=True)
@@ -52,6 +60,7 @@ class Served:
     tags: set[Tag] = field(default_factory=set)
     heads: set[str] = field(default_factory=set)
     blobs: set[Digest] = field(default_factory=set)
+    referrers: Referrers = field(default_factory=dict)
 
 
 # Directory below SITE -> name in it -> entry. Directories on the way are not told.
@@ -120,19 +129,45 @@ def plan_site(images: Iterable[Image], served: Mapping[RepositoryName, Served]) 
     chosen = choose(images)
     plan: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     tags: defaultdict[RepositoryName, set[Tag]] = defaultdict(set)
+    referrers: defaultdict[tuple[RepositoryName, Digest], dict[Digest, Referrer]] = defaultdict(dict)
     for name, kept in served.items():
         plan[paths.blobs(name)].update(dict.fromkeys(kept.blobs, AsServed()))
         plan[paths.manifests(name)].update(dict.fromkeys([*kept.heads, *kept.tags], AsServed()))
         tags[name] |= kept.tags
+        for subject, found in kept.referrers.items():
+            referrers[name, subject] |= found
     for image in images:
         _add_image(plan, image, chosen)
         name, tag = image.reference.repository, image.reference.tag
         tags[name] |= {tag} if tag else set()
+        for subject, found in image.referrers.items():
+            referrers[name, subject] |= found
+    for (name, subject), found in referrers.items():
+        plan[paths.referrers(name, subject)].update(_referrers_lists(found.values()))
     for name, tags_of_it in tags.items():
-        plan[paths.tags(name)][paths.TAG_LIST] = Text(taglist.tag_list(name, tags_of_it))
-    plan[paths.REGISTRY][paths.CATALOG] = Text(taglist.catalog(tags))
+        plan[paths.tags(name)].update(_list(paths.TAG_LIST, List(name, tuple(sorted(tags_of_it)))))
+    plan[paths.REGISTRY].update(_list(paths.CATALOG, List(None, tuple(sorted(tags)))))
     plan[""] = {name: Text(paths.snippet(name)) for name in paths.SNIPPETS}
     return dict(plan)
+
+
+def _list(name: str, listing: List) -> dict[str, Entry]:
+    """A list is read through two links, so that it and all its pages change in one instant."""
+    directory = pages.directory_name(listing)
+    return {
+        directory: Pages(listing),
+        paths.PAGES: Pointer(directory),
+        name: Pointer(f"{paths.PAGES}/{paths.ALL}"),
+    }
+
+
+def _referrers_lists(referrers: Iterable[Referrer]) -> dict[str, Entry]:
+    lists: defaultdict[str, list[Referrer]] = defaultdict(list)
+    for referrer in referrers:
+        lists[paths.ALL].append(referrer)
+        if referrer.artifact_type and (name := paths.artifact_type(referrer.artifact_type)):
+            lists[name].append(referrer)
+    return {name: Text(referrers_index(found)) for name, found in lists.items()}
 
 
 def choose(images: Iterable[Image]) -> dict[Digest, Content]:
@@ -151,7 +186,7 @@ def _add_image(plan: defaultdict[str, dict[str, Entry]], image: Image, chosen: M
     blobs, manifests = plan[paths.blobs(name)], plan[paths.manifests(name)]
     for blob in image.blobs:
         blobs[blob.digest] = chosen[blob.digest]
-    for manifest in image.manifests:
+    for manifest in reversed(image.manifests):  # what is listed before what lists it
         digest = manifest.content.digest
         manifests[paths.head(manifest.media_type, digest)] = Head(chosen[digest])
     if image.reference.tag:

@@ -1,6 +1,6 @@
 """Making a site what the plan says, so that at every instant whatever it answers can be pulled whole.
 
-Content comes before what names it: blobs, manifests, tags, lists. What goes, goes the other way round.
+Content comes before what names it: blobs, manifests, referrers, tags, lists. What goes, goes the other way round.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 from scr_export.images.content import Content
 from scr_export.oci.digest import Digest
-from scr_export.site import paths
+from scr_export.site import pages, paths
 from scr_export.site.changes import Change, Changes, Linking, Removal
 from scr_export.site.files import How, Tree, cannot_link
 from scr_export.site.observe import Kind
-from scr_export.site.plan import Head, Pointer, Text
+from scr_export.site.plan import Head, Pages, Pointer, Text
 
 
 class Publisher:
@@ -28,10 +28,29 @@ class Publisher:
         self._copies = dict(copies)
 
     def publish(self, changes: Changes) -> None:
-        """Make all that is to be made and remove all that is to be removed, in the order that loses nothing."""
-        for change in _ordered(changes.make):
+        """Make all that is to be made and remove all that is to be removed, in the order that loses nothing.
+
+        A power cut loses nothing either: before anything that is served changes, what it changes to is on the disk, and
+        before content goes, that no name leads to it is.
+        """
+        new, served, names = _in_order(changes.make)
+        gone, unnamed = _names_first(changes.remove)
+        self._make_all(new)
+        if served or names:
+            self._tree.settle()
+        self._make_all(served)
+        self._make_all(names)
+        self._remove_all(gone)
+        if unnamed:
+            self._tree.settle()
+        self._remove_all(unnamed)
+
+    def _make_all(self, changes: Iterable[Change]) -> None:
+        for change in changes:
             self._make(change)
-        for removal in _last_first(changes.remove):
+
+    def _remove_all(self, removals: Iterable[Removal]) -> None:
+        for removal in removals:
             self._remove(removal)
 
     def _make(self, change: Change) -> None:
@@ -45,7 +64,9 @@ class Publisher:
             case Pointer(target):
                 self._tree.symlink(target, directory, name, free=over is None)
             case Text(data):
-                self._tree.write(data, directory, name)
+                self._tree.write(data, directory, name, free=over is None)
+            case Pages(listing):
+                self._tree.fill_directory(pages.files(listing), directory, name)
 
     def _place(self, content: Content, directory: str, name: str, *, free: bool) -> None:
         how = self._link(content, directory, name, free) or self._copy(content, directory, name, free)
@@ -78,32 +99,44 @@ class Publisher:
         return how
 
     def _remove(self, removal: Removal) -> None:
-        if removal.kind is Kind.DIRECTORY and not removal.is_content:
-            self._tree.remove_directory(removal.directory, removal.name)
-        else:
+        if removal.is_whole:
             self._tree.remove(removal.directory, removal.name)
+        else:
+            self._tree.remove_directory(removal.directory, removal.name)
 
 
-def _ordered(changes: Iterable[Change]) -> list[Change]:
-    return sorted(changes, key=lambda change: (_rank(change), change.directory, change.name))
+def _in_order(changes: Iterable[Change]) -> tuple[list[Change], list[Change], list[Change]]:
+    """New content, content that takes the place of what is served, and the links that name content."""
+    new, served, names = [], [], []
+    for change in changes:
+        if isinstance(change.entry, Pointer):
+            names.append(change)
+        elif change.over is None or isinstance(change.entry, Pages):  # pages that are made anew are in no use
+            new.append(change)
+        else:
+            served.append(change)
+    # In a repository `blobs` sort before `manifests`, and there an index comes after what it lists.
+    for content in (new, served):
+        content.sort(key=lambda change: (change.directory, paths.is_index(change.name)))
+    # Tags are in `manifests`, lists in `tags`. The catalog comes last, and a way to pages before what leads through it.
+    names.sort(key=lambda change: (change.directory == paths.REGISTRY, change.directory, change.name != paths.PAGES))
+    return new, served, names
 
 
-def _rank(change: Change) -> int:
-    match change.entry:
-        case Content():
-            return 0
-        case Head():
-            return 1
-        case Pointer():
-            return 2
-    return 4 if change.name == paths.CATALOG else 3
+def _names_first(removals: Iterable[Removal]) -> tuple[list[Removal], list[Removal]]:
+    """What names, lists first, and then what was named. Directories that became empty came the inner ones first."""
 
-
-def _last_first(removals: Iterable[Removal]) -> list[Removal]:
-    # What names goes before what is named. The directories that became empty came the inner ones first.
     def rank(removal: Removal) -> int:
+        if removal.is_content and removal.kind is Kind.DIRECTORY:
+            return 3 if paths.is_index(removal.name) else 4
         if removal.is_content:
-            return 2 if removal.kind is Kind.DIRECTORY else 3
-        return {Kind.LINK: 1, Kind.DIRECTORY: 4}.get(removal.kind, 0)
+            return 5
+        if removal.kind is Kind.DIRECTORY:
+            return 6
+        if removal.name in (paths.TAG_LIST, paths.PAGES):
+            return 0
+        return 1 if removal.kind is Kind.LINK else 2
 
-    return sorted(removals, key=rank)
+    ordered = sorted(removals, key=rank)
+    count = sum(rank(removal) < 3 for removal in ordered)
+    return ordered[:count], ordered[count:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from scr_export.images.content import read_file
 from scr_export.images.reference import Reference, parse_path, repositories_below
@@ -11,6 +11,7 @@ from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import SIZE_LIMIT, Manifest
 from scr_export.oci.name import RepositoryName, Tag, repository_name
 from scr_export.oci.name import tag as parse_tag
+from scr_export.oci.referrers import referrers_in
 from scr_export.site import paths
 from scr_export.site.observe import Directory, Kind, observe
 from scr_export.site.plan import Served
@@ -39,13 +40,18 @@ class Unread:
 
 
 def repositories(directories: Iterable[Directory]) -> dict[RepositoryName, Served]:
-    """Every repository of a site with its tags."""
+    """Every repository of a site with its tags, and what refers to what if anything does."""
     found: defaultdict[RepositoryName, Served] = defaultdict(Served)
     for directory in directories:
         if (name := repository_of(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
             found[name] = found[name]
-        if (name := repository_of(directory, paths.MANIFESTS)) and (tags := tags_of(directory).keys()):
-            found[name].tags |= tags
+        if name := repository_of(directory, paths.MANIFESTS):
+            if tags := tags_of(directory):
+                found[name].tags |= tags.keys()
+            if directory.status(f"../{paths.REFERRERS}"):
+                heads = heads_of(directory).items()
+                manifests = {digest: manifest for digest, head in heads if (manifest := read_manifest(directory, head))}
+                found[name].referrers = referrers_in(manifests, digests(tags))
     return dict(found)
 
 
@@ -56,18 +62,18 @@ def closures(site: int, unread: Unread) -> dict[RepositoryName, Served]:
         name = repository_of(directory, paths.MANIFESTS)
         if name is None:
             continue
-        heads = {
-            paths.parse_head(entry)[1]: entry for entry in directory.entries if paths.is_head(directory.path, entry)
-        }
+        heads, tags = heads_of(directory), tags_of(directory)
         served = Served()
-        for tag, target in tags_of(directory).items():
+        manifests: dict[Digest, Manifest] = {}
+        for tag, target in tags.items():
             if target in directory.entries and unread.has(name, tag, Digest(target.partition("@")[2])):
                 served.tags.add(tag)
-                _follow(directory, heads, target, served)
+                _follow(directory, heads, target, served, manifests)
         for digest, head in heads.items():
             if unread.has(name, None, digest):
-                _follow(directory, heads, head, served)
+                _follow(directory, heads, head, served, manifests)
         if served.heads:
+            served.referrers = referrers_in(manifests, digests({tag: tags[tag] for tag in served.tags}))
             found[name] = served
     return found
 
@@ -95,7 +101,19 @@ def tags_of(directory: Directory) -> dict[Tag, str]:
     return found
 
 
-def _follow(directory: Directory, heads: dict[Digest, str], head: str, served: Served) -> None:
+def heads_of(directory: Directory) -> dict[Digest, str]:
+    """The heads in a directory of manifests, by digest."""
+    return {paths.parse_head(name)[1]: name for name in directory.entries if paths.is_head(directory.path, name)}
+
+
+def digests(tags: Mapping[Tag, str]) -> dict[Tag, Digest]:
+    """The digests that tags point to; of what is no head, a text that is no digest."""
+    return {tag: Digest(target.partition("@")[2]) for tag, target in tags.items()}
+
+
+def _follow(
+    directory: Directory, heads: dict[Digest, str], head: str, served: Served, manifests: dict[Digest, Manifest]
+) -> None:
     unread = [head]
     while unread:
         head = unread.pop()
@@ -103,6 +121,7 @@ def _follow(directory: Directory, heads: dict[Digest, str], head: str, served: S
             continue
         served.heads.add(head)
         if manifest := read_manifest(directory, head):
+            manifests[manifest.digest] = manifest
             served.blobs |= {blob.digest for blob in manifest.blobs}
             unread += [heads[child.digest] for child in manifest.children if child.digest in heads]
 

@@ -12,14 +12,18 @@ from scr_export.errors import Findings
 from scr_export.images.content import Content, defects, directory_at, read_file
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import SIZE_LIMIT, Manifest
-from scr_export.oci.name import RepositoryName
-from scr_export.site import paths
+from scr_export.oci.name import RepositoryName, Tag
+from scr_export.oci.referrers import referrers_in
+from scr_export.oci.taglist import List
+from scr_export.site import pages, paths
 from scr_export.site.changes import Linking, compare
 from scr_export.site.observe import Directory, Kind, observe
-from scr_export.site.plan import plan_site
-from scr_export.site.served import repositories, repository_of, tags_of
+from scr_export.site.plan import Pages, plan_site
+from scr_export.site.served import digests, repositories, repository_of, tags_of
 
 _NO_LINKING = Linking(device=-1)
+_LIST_LIMIT = 2**30
+_CLOSED = ("unreadable", "cannot be entered by a web server", "chmod 755")
 _EXPORT_AGAIN = "export again, or carry the site over again"
 
 
@@ -27,7 +31,7 @@ _EXPORT_AGAIN = "export again, or carry the site over again"
 class _Found:
     """What a repository's directories hold, and what its manifests say it must hold."""
 
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[Tag, str] = field(default_factory=dict)
     heads: dict[str, Manifest] = field(default_factory=dict)
     blobs: dict[Digest, Content] = field(default_factory=dict)
 
@@ -68,9 +72,9 @@ def verify_site(site: int, waiting: Mapping[str, float] | None, jobs: int, findi
 
 def _look(directory: Directory, found: defaultdict[RepositoryName, _Found], findings: Findings) -> None:
     if not os.fstat(directory.descriptor).st_mode & stat.S_IXOTH:
-        findings.fault(directory.path, "unreadable", "cannot be entered by a web server", "chmod 755")
+        findings.fault(directory.path, *_CLOSED)
     if name := repository_of(directory, paths.MANIFESTS):
-        found[name].tags = {str(tag): target for tag, target in tags_of(directory).items()}
+        found[name].tags = tags_of(directory)
         heads = [entry for entry in directory.entries if paths.is_head(directory.path, entry)]
         manifests = {head: _manifest(directory, head, findings) for head in heads}
         found[name].heads = {head: manifest for head, manifest in manifests.items() if manifest}
@@ -127,6 +131,63 @@ def _check_names(name: RepositoryName, repository: _Found, findings: Findings) -
                 findings.fault(where, "size", what, _EXPORT_AGAIN)
 
 
+def _named(
+    site: int, name: RepositoryName, repository: _Found, waiting: Mapping[str, float] | None
+) -> dict[Digest, Manifest]:
+    """The manifests that are not only left for pulls in flight. Where no notes tell, the lists of referrers do."""
+    manifests = {manifest.digest: manifest for manifest in repository.heads.values()}
+    if waiting is not None:
+        let_go = {path.rpartition("@")[2] for path in waiting if path.startswith(f"{paths.manifests(name)}/")}
+        return {digest: manifest for digest, manifest in manifests.items() if digest not in let_go}
+    return {
+        digest: manifest
+        for digest, manifest in manifests.items()
+        if not manifest.subject or _holds(site, f"{paths.referrers(name, manifest.subject)}/{paths.ALL}", digest)
+    }
+
+
+def _holds(site: int, path: str, text: str) -> bool:
+    directory, _, name = path.rpartition("/")
+    try:
+        with directory_at(directory, site) as descriptor:
+            return text.encode() in read_file(name, descriptor, _LIST_LIMIT)[0]
+    except (OSError, ValueError):
+        return False
+
+
+def _check_pages(site: int, path: str, listing: List, findings: Findings) -> None:
+    """Every page is there, says what it must, and can be read; one fault tells of all that are not so."""
+    expected: dict[str, bytes | pages.Link] = {}
+    for name, held in pages.files(listing):
+        expected[name] = expected[held.path] if isinstance(held, pages.Same) else held
+    found: dict[str, bytes | pages.Link] = {}
+    try:
+        with directory_at(path, site) as directory:
+            for below, _, names, descriptor in os.fwalk(".", dir_fd=directory):
+                if not os.fstat(descriptor).st_mode & stat.S_IXOTH:
+                    findings.fault(os.path.normpath(f"{path}/{below}"), *_CLOSED)
+                found |= {os.path.normpath(f"{below}/{name}"): _held(name, descriptor) for name in names}
+    except FileNotFoundError:
+        return  # told by the comparison with the plan
+    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if wrong:
+        what = f"{len(wrong)} pages are not what its list asks for, the first: {wrong[0]}"
+        findings.fault(path, "list", what, "remove it, then export again or carry the site over again")
+
+
+def _held(name: str, directory: int) -> bytes | pages.Link:
+    """The bytes of a file that all may read, or where a link leads."""
+    try:
+        return pages.Link(os.readlink(name, dir_fd=directory))
+    except OSError:
+        pass
+    try:
+        held, status = read_file(name, directory, _LIST_LIMIT)
+    except (OSError, ValueError):
+        return b""
+    return held if status.st_mode & stat.S_IROTH else b""
+
+
 def _check_plan(
     site: int, found: Mapping[RepositoryName, _Found], waiting: Mapping[str, float] | None, findings: Findings
 ) -> None:
@@ -135,8 +196,19 @@ def _check_plan(
     for name, repository in served.items():
         repository.heads = set(found[name].heads)
         repository.blobs = {blob.digest for manifest in found[name].heads.values() for blob in manifest.blobs}
-    changes = compare(plan_site([], served), observe(site), _NO_LINKING)
+        named = _named(site, name, found[name], waiting)
+        repository.referrers = referrers_in(named, digests(found[name].tags))
+    plan = plan_site([], served)
+    changes = compare(plan, observe(site), _NO_LINKING)
+    for path, entries in plan.items():
+        for entry_name, entry in entries.items():
+            if isinstance(entry, Pages):
+                _check_pages(site, f"{path}/{entry_name}", entry.of, findings)
     for change in changes.make:
+        if change.over and not change.directory:
+            what = "is not the one of this version of scr-export"
+            findings.warn(change.name, "snippet", what, "an export by this version brings it")
+            continue
         what = "does not say what the site has" if change.over else "is missing"
         findings.fault(f"{change.directory}/{change.name}".lstrip("/"), "list", what, _EXPORT_AGAIN)
     for removal in changes.remove:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tests import builders
 from tests.builders import Built
@@ -21,12 +23,16 @@ from tests.conftest import export
 from tests.served.http import Answer, request
 
 JSON = "application/json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 MOVES = frozenset({"no-cache", "no-transform"})
 STAYS = frozenset({"public", "max-age=31536000", "immutable", "no-transform"})
 LONG = "x" * 128
 NEVER = ("Content-Encoding", "Set-Cookie", "Transfer-Encoding", "Location")
 UNCONDITIONAL = ("ETag", "Last-Modified", "Accept-Ranges", "Content-Range", "Expires")
 SECRET = b"SECRET"
+LISTS = (b'"tags":', b'"repositories":', b'"manifests":')
+SIGNATURE = "application/vnd.example.signature.v1+json"
+OF_CONTENT = ("Docker-Content-Digest", "Cache-Control", "Link", "OCI-Filters-Applied")
 Headers = Mapping[str, str]
 
 
@@ -47,6 +53,21 @@ def write_hollow(directory: Path) -> Built:
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     manifests = {digest: (built.media_type, raw)}
     return Built(media_type=built.media_type, digest=digest, manifests=manifests, blobs={config: b"{}", empty: b""})
+
+
+def write_referrer(directory: Path, *, of: str, seed: int, artifact_type: str, in_config: bool = False) -> Built:
+    """Write an artifact whose subject is another image of the table."""
+    with tempfile.TemporaryDirectory() as scratch:
+        subject = IMAGES[of](Path(scratch) / "subject")
+    annotations = {"org.example.seed": f'{seed} \u00e9 "</>'}
+    return builders.write_artifact(
+        directory,
+        seed=seed,
+        artifact_type=artifact_type,
+        empty_config=not in_config,
+        subject=subject,
+        annotations=annotations,
+    )
 
 
 IMAGES: dict[str, Callable[[Path], Built]] = {
@@ -70,6 +91,15 @@ IMAGES: dict[str, Callable[[Path], Built]] = {
     "tags/list:tags": partial(builders.write_image, seed=16),
     "a/v2/x/manifests/app:1": partial(builders.write_image, seed=17),
     "blobs/blobs:manifests": partial(builders.write_image, seed=18),
+    # what refers to others
+    "oci/app:signature": partial(write_referrer, of="oci/app:1", seed=19, artifact_type=SIGNATURE),
+    "oci/app:signature-2": partial(write_referrer, of="oci/app:1", seed=20, artifact_type=SIGNATURE),
+    "oci/app:sbom": partial(write_referrer, of="oci/app:1", seed=21, artifact_type="text/x-sbom.v1"),
+    "oci/app:odd": partial(write_referrer, of="oci/app:1", seed=22, artifact_type="application/x.odd;v=1"),
+    "oci/app:of-sbom": partial(write_referrer, of="oci/app:sbom", seed=23, artifact_type=SIGNATURE),
+    "list:chart": partial(
+        write_referrer, of="list:latest", seed=24, artifact_type=builders.HELM_CONFIG, in_config=True
+    ),
 }
 
 
@@ -165,11 +195,24 @@ def check_list(answer: Answer, method: str, document: Any) -> None:
         assert answer.one("Content-Length") == str(len(answer.body))
 
 
+def check_referrers_list(answer: Answer, method: str, descriptors: list[Any], *, filtered: bool) -> None:
+    """What refers to a manifest, in the order of digests: an OCI index."""
+    assert (answer.status, answer.all("Content-Type")) == (200, [INDEX])
+    assert answer.all("OCI-Filters-Applied") == (["artifactType"] if filtered else [])
+    assert _cache(answer) == MOVES
+    _check_absent(answer, (*NEVER, *UNCONDITIONAL, "Docker-Content-Digest", "Link"))
+    if method == "HEAD":
+        assert answer.body == b""
+    else:
+        assert json.loads(answer.body) == {"schemaVersion": 2, "mediaType": INDEX, "manifests": descriptors}
+        assert answer.one("Content-Length") == str(len(answer.body))
+
+
 def check_error(answer: Answer, method: str, status: int, code: str) -> None:
     """An error in the words of the distribution spec."""
     assert (answer.status, answer.all("Content-Type")) == (status, [JSON])
     assert answer.all("Allow") == (["GET, HEAD"] if status == 405 else [])
-    _check_absent(answer, (*NEVER, *UNCONDITIONAL, "Docker-Content-Digest", "Cache-Control"))
+    _check_absent(answer, (*NEVER, *UNCONDITIONAL, *OF_CONTENT))
     if method == "HEAD":
         assert answer.body == b""
     else:
@@ -209,14 +252,59 @@ def check_image(port: int, published: Published, reference: str, headers: Header
 
 
 def check_lists(port: int, published: Published, headers: Headers | None = None) -> None:
-    """The tags of every repository, and all repositories."""
+    """The tags of every repository, and all repositories: whole, and one by one."""
     tags = published.tags()
-    for method in ("GET", "HEAD"):
-        answer = request(port, method, "/v2/_catalog", headers)
-        check_list(answer, method, {"repositories": sorted(tags)})
-        for name, each in tags.items():
-            answer = request(port, method, f"/v2/{name}/tags/list", headers)
-            check_list(answer, method, {"name": name, "tags": sorted(each)})
+    lists: dict[str, dict[str, Any]] = {"/v2/_catalog": {"repositories": sorted(tags)}}
+    lists |= {f"/v2/{name}/tags/list": {"name": name, "tags": sorted(each)} for name, each in tags.items()}
+    for path, document in lists.items():
+        for method in ("GET", "HEAD"):
+            answer = request(port, method, path, headers)
+            check_list(answer, method, document)
+            assert answer.all("Link") == []
+            _check_steps(port, method, path, document, headers)
+
+
+def _check_steps(port: int, method: str, path: str, document: dict[str, Any], headers: Headers | None) -> None:
+    """Pages of one entry, each with a link to the next (RFC 8288), and the empty page of none."""
+    *_, kind = document
+    for number, entry in enumerate(document[kind]):
+        last = quote(document[kind][number - 1], safe="") if number else ""
+        answer = request(port, method, f"{path}?n=1&last={last}", headers)
+        check_list(answer, method, document | {kind: [entry]})
+        follows = f'<{path}?n=1&last={quote(entry, safe="")}>; rel="next"'
+        is_last = number == len(document[kind]) - 1
+        assert answer.all("Link") == ([] if is_last else [follows]) or len(entry) > 110
+    answer = request(port, method, f"{path}?n=0", headers)
+    check_list(answer, method, document | {kind: []})
+    assert answer.all("Link") == []
+
+
+def check_referrers(port: int, published: Published, headers: Headers | None = None) -> None:
+    """What refers to each manifest of each repository: all of it, of each type, and of what is no type."""
+    for reference, image in published.images.items():
+        name = published.name(reference)
+        known = [each for other, each in published.images.items() if published.name(other) == name]
+        for digest in [*image.manifests, published.words()["none"]]:
+            found = sorted((each for each in known if _refers(each, digest)), key=lambda each: each.digest)
+            path = f"/v2/{name}/referrers/{digest}"
+            descriptors = [builders.referrer(each) for each in found]
+            for method in ("GET", "HEAD"):
+                answer = request(port, method, path, headers)
+                check_referrers_list(answer, method, descriptors, filtered=False)
+                for artifact_type in TYPES:
+                    of_type = [each for each in descriptors if each["artifactType"] == artifact_type]
+                    for written in {quote(artifact_type, safe=""), quote(artifact_type), artifact_type}:
+                        answer = request(port, method, f"{path}?artifactType={written}", headers)
+                        check_referrers_list(answer, method, of_type, filtered=True)
+                for written in NO_TYPES if descriptors else ():
+                    asked = published.resolve(f"{path}?artifactType={written}").encode("latin-1")
+                    answer = request(port, method, asked, headers)
+                    check_referrers_list(answer, method, descriptors, filtered=False)
+
+
+def _refers(image: Built, digest: str) -> bool:
+    subject = json.loads(image.raw).get("subject")
+    return bool(subject and subject["digest"] == digest)
 
 
 # the table
@@ -264,6 +352,8 @@ def check_kept(port: int, published: Published, path: str) -> None:
     answer = request(port, "GET", published.resolve(path).encode("latin-1"))
     if "/blobs/" not in path or answer.all("Docker-Content-Digest") != [published.words()["layer"]]:
         check_no_secret(answer)
+    if not path.endswith("/"):  # a website's own rewrite may have cut off that
+        assert [each for each in LISTS if each in answer.body] == []
 
 
 def check_kept_or_same(port: int, published: Published, path: str) -> None:
@@ -290,7 +380,7 @@ def check_harmless(port: int, published: Published, path: str) -> None:
 def check_no_secret(answer: Answer) -> None:
     """The answer has nothing of the site's files, of the machine's, or of a variable's value."""
     assert answer.all("Docker-Content-Digest") == []
-    seen = (SECRET, b"root:", b"scr_root", b"orig_uri", b"schemaVersion", b"/site", b"Index of", b"caddy")
+    seen = (SECRET, b"root:", b"scr_", b"orig_uri", b"schemaVersion", b"/site", b"Index of", b"caddy")
     assert [each for each in seen if each in answer.body] == []
 
 
@@ -298,6 +388,7 @@ def mismatches(port: int, published: Published, headers: Headers | None = None) 
     """All that the whole registry and the whole table have and that is not as it must be."""
     checks = {each: partial(check_image, port, published, each, headers) for each in published.images}
     checks["lists"] = partial(check_lists, port, published, headers)
+    checks["referrers"] = partial(check_referrers, port, published, headers)
     checks |= {str(row): partial(check_row, port, published, row) for row in ROWS}
     checks |= {path: partial(check_kept, port, published, path) for path in INSIDE + HOSTILE}
     checks |= {path: partial(check_kept_or_same, port, published, path) for path in HARMLESS}
@@ -331,6 +422,10 @@ UNKNOWN = [
     *_both(404, "NAME_UNKNOWN", "/v2/no/thing/manifests/1", "/v2/no/thing/manifests/<digest>"),
     *_both(404, "NAME_UNKNOWN", "/v2/no/thing/blobs/<layer>", "/v2/no/thing/tags/list"),
     *_both(404, "NAME_UNKNOWN", "/v2/<app>/more/manifests/1", "/v2/no/manifests/1"),
+    *_both(404, "NAME_UNKNOWN", "/v2/no/thing/tags/list?n=1", "/v2/no/thing/tags/list?n=0&last=1"),
+    *_both(404, "NAME_UNKNOWN", "/v2/no/thing/referrers/<digest>", "/v2/no/thing/referrers/<none>?artifactType=a/b"),
+    *_both(404, "UNSUPPORTED", "/v2/<app>/tags/list?last=none", "/v2/<app>/tags/list?n=1&last=none"),
+    *_both(404, "UNSUPPORTED", "/v2/_catalog?last=none", "/v2/_catalog?n=1&last=no/thing", "/v2/no/_catalog"),
 ]
 MALFORMED = [
     *_both(400, "DIGEST_INVALID", "/v2/<app>/manifests/sha256:1", "/v2/<app>/blobs/sha256:<hex>0"),
@@ -338,6 +433,15 @@ MALFORMED = [
     *_both(400, "DIGEST_INVALID", "/v2/<app>/manifests/sha512:<hex>", "/v2/<app>/manifests/a:b"),
     *_both(400, "NAME_INVALID", "/v2/Oci/app/manifests/1", "/v2/oci/-app/tags/list", "/v2/a..b/blobs/<layer>"),
     *_both(400, "NAME_INVALID", "/v2/_app/manifests/1", "/v2/app_/tags/list", "/v2/a___b/manifests/<digest>"),
+    *_both(400, "DIGEST_INVALID", "/v2/<app>/referrers/x", "/v2/<app>/referrers/<hex>", "/v2/<app>/referrers/@all"),
+    *_both(400, "DIGEST_INVALID", "/v2/<app>/referrers/sha512:<hex>?artifactType=a/b", "/v2/<app>/referrers/1"),
+    *_both(400, "NAME_INVALID", "/v2/Oci/app/referrers/<digest>", "/v2/Oci/app/tags/list?n=1"),
+    *(
+        row
+        for n in ("-1", "x", "1x", "x1", "1.0", "+1", "%201", "1%00", "1%0a", "0x1", "%ff", "*", "/", "1/../../1")
+        for path in ("/v2/<app>/tags/list", "/v2/_catalog")
+        for row in _both(400, "UNSUPPORTED", f"{path}?n={n}", f"{path}?n={n}&last=1", f"{path}?last=1&n={n}")
+    ),
 ]
 METHODS = [
     Row(path, 405, "UNSUPPORTED", method)
@@ -346,7 +450,8 @@ METHODS = [
         *("/v2/", "/v2", "/v2/_catalog", "/v2/nothing", "/v2/Oci/app/manifests/1", "/v2/<app>/tags/list"),
         *("/v2/<app>/manifests/1", "/v2/<app>/manifests/<digest>", "/v2/<app>/manifests/none"),
         *("/v2/<app>/blobs/<layer>", "/v2/<app>/blobs/uploads/", "/v2/<app>/referrers/<digest>"),
-        "/v2/<app>/manifests/<head>/<head>",
+        *("/v2/<app>/manifests/<head>/<head>", "/v2/<app>/tags/list?n=1", "/v2/_catalog?n=x"),
+        *("/v2/<app>/referrers/<none>", "/v2/<app>/referrers/<digest>?artifactType=a/b", "/v2/no/referrers/<none>"),
     )
 ]
 SAME = [
@@ -391,6 +496,26 @@ INSIDE = [
     *("/v2/<app>/manifests/to-blobs/<layer>", "/v2/<app>/manifests/to-parent/secret", "/v2/<app>/manifests/to-passwd/"),
     *("/v2//<app>/secret", "//v2/<app>/secret", "/x/../v2/<app>/secret", "/%2fv2/<app>/secret", "/v2%2f<app>%2fsecret"),
     *("http://x/.scr-export/secret", "http://x/v2/<app>/secret", "v2/<app>/secret"),
+    *("/v2/_pages", "/v2/_pages/", "/v2/_pages/@all", "/v2/_pages/@1", "/v2/_pages%2f@all", "/v2/%5fpages/%40all"),
+    *("/v2/<app>/tags/_pages", "/v2/<app>/tags/_pages/@all", "/v2/<app>/tags/_pages/1@1", "/v2/<app>/tags/list/@all"),
+    *("/v2/<app>/referrers", "/v2/<app>/referrers/", "/v2/<app>/referrers/<digest>/"),
+    "/v2/<app>/referrers/<digest>/@all",
+    *("/v2/<app>/referrers/<digest>%2f@all", "/v2/<app>/referrers/..%2fmanifests%2f<head>%2f<head>"),
+]
+LIST_PATHS = ("/v2/<app>/tags/list", "/v2/_catalog")
+# no entry of a list, and no way to a file
+HOSTILE_LAST = [
+    *("../list", "..%2flist", "..%2f..%2fsecret", "..%2f..%2f..%2f..%2fnginx.conf", "%2e%2e/%2e%2e/secret"),
+    "/etc/passwd",
+    *("%2fetc%2fpasswd", "..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "..", ".", "/", "%2f", "./1", "1/.."),
+    "1/../1",
+    *("../../docker/app/tags/_pages/1", "..%2f..%2fdocker%2fapp%2ftags%2f_pages%2f1", "1/", "//1", "1%2f"),
+    *("%00", "1%00", "1%00@1", "%0a", "1%0a", "%0d%0aX-Evil:%201", "%20", "1%20", "+", "%ff", "\xff", "%c3%a4"),
+    "\xc3\xa4",
+    *("*", "1*", "**", "%2a", "?", "%3f", "%5b0-9%5d", "[0-9]", "[", "%5b", "{", "%7b", "{1,2}", "\\1", "%5c1", "1\\"),
+    *("@all", "@1", "@1@*", "1@1", "1@1@*", "%40all", "%40", "@", "~", "~0", "~*", "~0123456789abcdef", "%2531"),
+    *("{http.request.uri}", "%7benv.HOME%7d", "$document_root", "$arg_n", "${scr_root}", "{env.HOME}", "<8k>"),
+    *("-1", ".1"),
 ]
 HOSTILE = [
     *("/v2/<app>/manifests/1%00", "/v2/<app>/manifests/1%00.json", "/v2/<app>/manifests/1%0a", "/v2/<app>/secret%00"),
@@ -408,6 +533,9 @@ HOSTILE = [
     *("/v2/<app>/manifests/%2531", "/v2/<app>/manifests/<8k>", "/v2/<8k>/manifests/1", "/v2/<app>/blobs/<8k>"),
     *("/V2/<app>/manifests/1", "/v2/<app>/MANIFESTS/1"),
     *("/v2/<app>/manifests/1/manifests/1", "/v2/<app>/manifests/1/blobs/<layer>"),
+    *("/v2/<app>/referrers/<digest>%00", "/v2/<app>/referrers/<digest>%0a", "/v2/*/app/referrers/<digest>"),
+    *("/v2/<app>/referrers/*", "/v2/<app>/referrers/{http.request.uri.path}", "/v2/<app>/referrers/<8k>"),
+    *(f"{path}?{n}last={last}" for last in HOSTILE_LAST for path in LIST_PATHS for n in ("", "n=1&", "n=1000&")),
 ]
 # other spellings of /v2/<app>/manifests/1
 HARMLESS = [
@@ -417,4 +545,18 @@ HARMLESS = [
     *("/v2/<app>/manifests/x%2f..%2f1", "/x/../v2/<app>/manifests/1", "/v2/<app>/%6danifests/1"),
     *("/v2/oci%2fapp/manifests/1", "/v2%2f<app>%2fmanifests%2f1", "/v2/<app>/manifests/1/."),
     *("/v2/<app>/manifests/1%2f", "/v2/<app>/manifests/1#x", "http://x/v2/<app>/manifests/1"),
+]
+
+# artifact types of what the table has, and one of nothing
+TYPES = [SIGNATURE, "text/x-sbom.v1", builders.HELM_CONFIG, "application/x.nothing"]
+# what one cannot ask for by its type: the server does as if it had not been asked, and does not say that it was
+NO_TYPES = [
+    *("", "x", "/", "a/", "/b", "a/b/c", "%2fa", "..", "../..", "..%2f..", ".%2f.", "../../../nginx.conf"),
+    *("@all", "%40all"),
+    *("a/..%2f..%2fsecret", "..%2f<digest>%2f@all", "application/x.odd%3Bv%3D1", "application/x.odd%3bv=1"),
+    *("a/b+", "a/b%2b"),
+    *("a%00/b", "a/b%00", "a/b%0a", "%0aa/b", "a/b%0d%0aX-Evil:%201", "a/*", "*/*", "a/%2a", "a/?", "a/%5bb%5d"),
+    "a/{b}",
+    *("{env.HOME}/b", "$scr_root/b", "a/$scr_root", "%ff/b", "a/\xff", "a/%c3%a4", "<8k>/b", "a/<8k>", "-a/b"),
+    *("a/-b", "a\\b"),
 ]

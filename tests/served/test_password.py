@@ -17,8 +17,17 @@ from tests.conftest import export
 from tests.served.servers import Server, open_directory, start_caddy, start_nginx
 
 PASSWORD = "o2-krab"
-PATHS = ["/v2/", "/v2/_catalog", "/v2/app/tags/list", "/v2/app/manifests/v1"]
-ABSENT = ["/v2/app/manifests/v2", "/v2/nowhere/tags/list", f"/v2/app/blobs/sha256:{'0' * 64}"]
+NONE = f"sha256:{'0' * 64}"
+PATHS = [
+    *("/v2/", "/v2/_catalog", "/v2/app/tags/list", "/v2/app/manifests/v1"),
+    *("/v2/_catalog?n=1", "/v2/app/tags/list?n=0", "/v2/app/tags/list?n=1", "/v2/app/tags/list?n=1&last=v1"),
+    *(f"/v2/app/referrers/{NONE}", f"/v2/app/referrers/{NONE}?artifactType=a/b"),
+]
+ABSENT = [
+    *("/v2/app/manifests/v2", "/v2/nowhere/tags/list", f"/v2/app/blobs/{NONE}", "/v2/nowhere/tags/list?n=1"),
+    *("/v2/app/tags/list?last=v2", f"/v2/nowhere/referrers/{NONE}", "/v2/app/tags/_pages/@all"),
+]
+MALFORMED = ["/v2/app/tags/list?n=x", "/v2/app/referrers/x", "/v2/App/tags/list?n=1"]
 
 
 @pytest.fixture(scope="module", params=["nginx", "caddy"])
@@ -58,7 +67,7 @@ def status(server: Server, path: str, password: str | None) -> int:
         return error.code
 
 
-@pytest.mark.parametrize("path", PATHS + ABSENT)
+@pytest.mark.parametrize("path", PATHS + ABSENT + MALFORMED)
 def test_nobody_learns_anything_without_the_password(guarded: Server, path: str) -> None:
     assert status(guarded, path, None) == 401
     assert status(guarded, path, "wrong") == 401
@@ -72,3 +81,8 @@ def test_the_password_opens(guarded: Server, path: str) -> None:
 @pytest.mark.parametrize("path", ABSENT)
 def test_what_is_not_there_is_still_not_there(guarded: Server, path: str) -> None:
     assert status(guarded, path, PASSWORD) == 404
+
+
+@pytest.mark.parametrize("path", MALFORMED)
+def test_what_is_malformed_is_still_malformed(guarded: Server, path: str) -> None:
+    assert status(guarded, path, PASSWORD) == 400

@@ -34,6 +34,7 @@ from tests.served.requests_table import (
     check_list,
     check_lists,
     check_manifest,
+    check_referrers,
     check_row,
 )
 from tests.served.servers import START, Server, open_directory, start_caddy, start_nginx
@@ -72,6 +73,10 @@ def test_the_lists_name_everything(server: Server, published: Published) -> None
     check_lists(server.port, published)
 
 
+def test_what_refers_to_a_manifest_is_told(server: Server, published: Published) -> None:
+    check_referrers(server.port, published)
+
+
 @pytest.mark.parametrize("reference", IMAGES)
 def test_nothing_is_compressed(compressing: Server, published: Published, reference: str) -> None:
     check_image(compressing.port, published, reference, COMPRESSED)
@@ -79,6 +84,7 @@ def test_nothing_is_compressed(compressing: Server, published: Published, refere
 
 def test_a_compressing_server_leaves_lists_and_errors_alone(compressing: Server, published: Published) -> None:
     check_lists(compressing.port, published, COMPRESSED)
+    check_referrers(compressing.port, published, COMPRESSED)
     row = Row("/v2/<app>/manifests/none", 404, "MANIFEST_UNKNOWN", headers=COMPRESSED)
     check_row(compressing.port, published, row)
 

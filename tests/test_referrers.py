@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from scr_export.oci import mediatype
+from scr_export.oci.digest import Digest
+from scr_export.oci.manifest import Manifest
+from scr_export.oci.name import Tag
+from scr_export.oci.referrers import Referrer, Referrers, referrers_in, referrers_index, subject_of
+
+HEX = "0123456789abcdef" * 4
+SUBJECT, OTHER = Digest(f"sha256:{HEX}"), Digest(f"sha512:{HEX}{HEX}")
+SIG = "application/vnd.example.sig"
+
+
+def descriptor(digest: Digest, size: int = 7) -> dict[str, Any]:
+    return {"mediaType": mediatype.OCI_MANIFEST, "digest": digest, "size": size}
+
+
+def manifest(subject: Digest | None = None, **fields: object) -> Manifest:
+    config = {"mediaType": "application/vnd.config", "digest": SUBJECT, "size": 7}
+    document = {"schemaVersion": 2, "mediaType": mediatype.OCI_MANIFEST, "config": config, "layers": [], **fields}
+    return Manifest.parse(json.dumps(document | ({"subject": descriptor(subject)} if subject else {})).encode())
+
+
+def index(*children: Manifest, subject: Digest | None = None, **fields: object) -> Manifest:
+    manifests = [descriptor(child.digest, child.size) for child in children]
+    document = {"schemaVersion": 2, "mediaType": mediatype.OCI_INDEX, "manifests": manifests, **fields}
+    return Manifest.parse(json.dumps(document | ({"subject": descriptor(subject)} if subject else {})).encode())
+
+
+def found(*manifests: Manifest, **tags: Manifest) -> dict[Digest, set[Digest]]:
+    """What refers to each digest; `_` stands for `-` in a tag."""
+    by_tag = {Tag(tag.replace("_", "-")): each.digest for tag, each in tags.items()}
+    known = {each.digest: each for each in (*manifests, *tags.values())}
+    return {subject: set(referrers) for subject, referrers in referrers_in(known, by_tag).items()}
+
+
+def test_what_has_a_subject_refers_to_it() -> None:
+    one, two, other = manifest(SUBJECT), manifest(SUBJECT, artifactType=SIG), manifest(OTHER)
+    assert found(one, two, other, manifest()) == {SUBJECT: {one.digest, two.digest}, OTHER: {other.digest}}
+    assert found(manifest()) == {}
+    assert found() == {}
+
+
+def test_an_index_refers_and_its_children_do_so_themselves() -> None:
+    child = manifest(OTHER)
+    whole = index(child, subject=SUBJECT)
+    assert found(whole, child) == {SUBJECT: {whole.digest}, OTHER: {child.digest}}
+
+
+def test_a_subject_need_not_be_there_and_may_refer_to_another_itself() -> None:
+    first = manifest(SUBJECT)
+    second = manifest(first.digest)
+    assert found(first, second) == {SUBJECT: {first.digest}, first.digest: {second.digest}}
+
+
+def test_an_index_under_a_tag_of_the_schema_lists_more() -> None:
+    old, new, absent = manifest(artifactType=SIG), manifest(SUBJECT), manifest(OTHER, artifactType="absent")
+    listing = index(old, absent)
+    assert found(old, new, **{f"sha256_{HEX}": listing}) == {SUBJECT: {old.digest, new.digest}}
+    assert found(old, new, latest=listing) == {SUBJECT: {new.digest}}
+    assert found(old, **{f"sha256_{HEX}": manifest()}) in ({}, {SUBJECT: set()})  # no index
+
+
+def test_what_is_listed_twice_refers_once() -> None:
+    each = manifest(SUBJECT, artifactType=SIG)
+    assert found(each, **{f"sha256_{HEX}": index(each, each)}) == {SUBJECT: {each.digest}}
+
+
+def test_a_tag_whose_manifest_is_not_there_lists_nothing() -> None:
+    assert referrers_in({}, {Tag(f"sha256-{HEX}"): SUBJECT}) in ({}, {SUBJECT: {}})
+
+
+@pytest.mark.parametrize(
+    ("tag", "subject"),
+    [
+        (f"sha256-{HEX}", SUBJECT),
+        (f"sha384-{HEX}{HEX[:32]}", f"sha384:{HEX}{HEX[:32]}"),
+        *((tag, None) for tag in ("latest", "sha256", "sha256-", f"sha256-{HEX}0", f"sha256-{HEX[1:]}", HEX)),
+        *((tag, None) for tag in (f"sha256-{HEX}.sig", f"sha256-{HEX.upper()}", f"SHA256-{HEX}", f"md5-{HEX[:32]}")),
+        *((tag, None) for tag in (f"sha256_{HEX}", f"sha256-{HEX[:-2]}-a", f"v-sha256-{HEX}")),
+    ],
+)
+def test_the_tag_schema(tag: str, subject: str | None) -> None:
+    """distribution-spec, "Referrers Tag Schema"."""
+    assert subject_of(Tag(tag)) == subject
+
+
+def only(referrers: Referrers) -> Referrer:
+    [listed] = referrers.values()
+    [referrer] = listed.values()
+    return referrer
+
+
+@pytest.mark.parametrize(
+    ("each", "fields"),
+    [
+        (manifest(SUBJECT), {"artifactType": "application/vnd.config"}),
+        (manifest(SUBJECT, artifactType=SIG), {"artifactType": SIG}),
+        (index(subject=SUBJECT), {}),
+        (index(subject=SUBJECT, artifactType=SIG), {"artifactType": SIG}),
+        (
+            manifest(SUBJECT, artifactType=SIG, annotations={"a": "\u00e9<"}),
+            {"artifactType": SIG, "annotations": {"a": "\u00e9<"}},
+        ),
+        (manifest(SUBJECT, artifactType=SIG, annotations={}), {"artifactType": SIG}),
+    ],
+)
+def test_a_descriptor_says_what_the_manifest_says(each: Manifest, fields: dict[str, Any]) -> None:
+    referrer = only(referrers_in({each.digest: each}, {}))
+    expected = {"mediaType": each.media_type, "digest": each.digest, "size": each.size, **fields}
+    assert referrer.as_descriptor() == expected
+
+
+def test_a_descriptor_under_the_tag_schema_is_the_manifests_own() -> None:
+    """The index may have been written by who knew nothing of types and annotations."""
+    old = manifest(artifactType=SIG, annotations={"a": "b"})
+    listing = index(old)
+    known = {each.digest: each for each in (old, listing)}
+    [descriptor] = referrers_in(known, {Tag(f"sha256-{HEX}"): listing.digest})[SUBJECT].values()
+    assert descriptor == Referrer.of(old)
+    assert (descriptor.artifact_type, descriptor.annotations) == (SIG, {"a": "b"})
+
+
+def test_the_index_is_in_the_order_of_digests() -> None:
+    referrers = [Referrer.of(manifest(SUBJECT, artifactType=f"{SIG}{number}")) for number in range(9)]
+    body = referrers_index(referrers)
+    assert body == referrers_index(reversed(referrers))
+    document = json.loads(body)
+    assert document["manifests"] == sorted(document["manifests"], key=lambda each: each["digest"])
+    assert document == {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": document["manifests"],
+    }
+    assert len(document["manifests"]) == 9
+
+
+def test_an_index_of_nothing() -> None:
+    assert json.loads(referrers_index([]))["manifests"] == []

@@ -1,0 +1,443 @@
+"""`examples/mirror` carries a site while it is exported again and pulled from, and is cut off at any point."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+from tests.builders import write_image, write_index
+from tests.conftest import TIMEOUT, assert_pullable, assert_whole, export, inodes, registry, run, start, wait
+from tests.served.servers import START, Server
+
+MIRROR = Path(__file__).parents[2] / "examples/mirror"
+SLOW = "--bwlimit=600"  # KiB a second: what changes in a round below takes half a second
+TAGS = [f"{repository}/{tag}" for repository in ("app", "team/app", "team/blobs/tool") for tag in ("1", "2", "latest")]
+ALWAYS = "always"  # a repository that never goes
+ROUNDS = 4
+
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def mirror_host(tmp_path: Path) -> Path:
+    """Where the site shall arrive; nothing is there yet."""
+    return tmp_path / "mirror"
+
+
+def begin(*arguments: str | Path, under: Sequence[str | Path] = ()) -> subprocess.Popen[str]:
+    """Start a mirror run, in a process group of its own; `under` is a program that runs it."""
+    return subprocess.Popen(
+        [*under, MIRROR, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str], status: int = 0) -> Ended:
+    """Wait for a run, which must end with this status."""
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == status, stderr
+    return Ended(process.args, process.returncode, stdout, stderr)
+
+
+def mirror(*arguments: str | Path, status: int = 0) -> Ended:
+    """Run it to its end."""
+    return end(begin(*arguments), status)
+
+
+def age(site: Path) -> None:
+    """Let it be long ago that content was removed, so that the next run to the end does that again."""
+    for stamp in site.glob(".scr-export/mirror/*/removed"):
+        os.utime(stamp, (0, 0))
+
+
+def verify(site: Path) -> str:
+    """What `scr-export verify` says of a sound site on standard error: warnings."""
+    ended = wait(start("verify", site))
+    assert ended.returncode == 0, ended.stderr
+    return ended.stderr
+
+
+def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
+    """A signal for the shell and every rsync of a run."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.communicate()
+
+
+def build(images: Path, tag: str, seed: int) -> None:
+    """Put an image of 100 kB, which shares its layers with those of eight neighbouring seeds, under a tag."""
+    write_image(images / tag, seed=seed, layer_size=50_000, share_layers_of=seed // 8)
+
+
+def get(url: str) -> tuple[int, bytes]:
+    """Status and body of an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def pull(repository: str, tag: str) -> str | None:
+    """What goes wrong in a pull, which asks for the tag once and then for all that its manifest names."""
+    status, raw = get(f"{repository}/manifests/{tag}")
+    if status == 404 and not repository.endswith(ALWAYS):
+        return None
+    if status != 200:
+        return f"{repository}:{tag}: {status}"
+    time.sleep(0.002)
+    manifest = json.loads(raw)
+    for digest in [each["digest"] for each in [manifest["config"], *manifest["layers"]]]:
+        status, data = get(f"{repository}/blobs/{digest}")
+        if status != 200 or f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+            return f"{repository}:{tag}: {digest}: {status}, {len(data)} bytes"
+    return None
+
+
+def pull_all(server: Server) -> list[str]:
+    """What goes wrong in a pull of each tag that may be there."""
+    names = [tag.rpartition("/") for tag in [*TAGS, f"{ALWAYS}/1"]]
+    failures = [failure for name, _, tag in names if (failure := pull(f"{server.url}/v2/{name}", tag))]
+    lists = [f"{server.url}/v2/{name}" for name in ("_catalog", f"{ALWAYS}/tags/list")]
+    return failures + [f"{url}: {status}" for url in lists if (status := get(url)[0]) != 200]
+
+
+@contextmanager
+def pulling(server: Server) -> Iterator[Callable[[], int]]:
+    """Pull every tag over and over until the end, which no pull may fail; gives the number of rounds so far."""
+    stop, rounds = threading.Event(), [0]
+    failures: list[str] = []
+
+    def work() -> None:
+        while not stop.is_set():
+            failures.extend(pull_all(server))
+            rounds[0] += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield lambda: rounds[0]
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+
+
+def churn(images: Path, site: Path, chance: random.Random) -> None:
+    """Move, add and remove tags, and export; what went is removed from SITE at once."""
+    for tag in chance.sample(TAGS, 3):
+        if (images / tag).exists() and chance.random() < 0.4:
+            shutil.rmtree(images / tag)
+        else:
+            build(images, tag, chance.randrange(64))
+    build(images, f"{ALWAYS}/1", chance.randrange(64))
+    while (ended := run(images, site, "--grace=0")).returncode == 3:  # the mirror was taking its snapshot
+        time.sleep(0.01)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("server_name", START)
+def test_a_mirror_cut_off_anywhere_shows_only_whole_tags(
+    images: Path, site: Path, mirror_host: Path, tmp_path: Path, server_name: str
+) -> None:
+    """Runs are killed at random points while the site is exported again and the mirror is pulled from."""
+    seed = os.environ.get("SCR_TEST_SEED", "")  # another one, other cuts
+    chance = random.Random(server_name + seed)
+    churn(images, site, chance)
+    mirror(site, mirror_host)
+    cut = 0
+    with START[server_name](mirror_host, tmp_path / "server") as server, pulling(server) as rounds:
+        for number in range(ROUNDS):
+            throttle, longest = ("--bwlimit=0", 0.5) if number % 2 else (SLOW, 0.8)
+            age(site)
+            process = begin(throttle, site, mirror_host)
+            exporter = threading.Thread(target=churn, args=(images, site, random.Random(f"{number}{seed}")))
+            exporter.start()
+            time.sleep(chance.uniform(0, longest))
+            cut += process.poll() is None
+            kill(process)
+            exporter.join()
+            assert_pullable(mirror_host)
+            if number % 2:
+                age(site)
+                mirror(site, mirror_host)
+                assert_whole(mirror_host)
+        assert rounds() > ROUNDS
+    assert cut
+    for _ in range(2):
+        age(site)
+        mirror(site, mirror_host)
+    assert registry(mirror_host) == registry(site)
+    assert verify(mirror_host) == ""
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["path", "host"])
+def test_the_mirror_is_the_site(images: Path, site: Path, mirror_host: Path, tmp_path: Path, remote: bool) -> None:
+    """Everything arrives but the exporter's notes, hard links stay hard links, and again means nothing to do."""
+    shell = tmp_path / "shell"
+    shell.write_text('#!/bin/sh\nshift\nexec env -i PATH="${0%/*}/only-rsync" /bin/sh -c "$*"\n')
+    shell.chmod(0o755)
+    (tmp_path / "only-rsync").mkdir()
+    (tmp_path / "only-rsync/rsync").symlink_to(which("rsync") or "rsync is missing")
+    arguments = ["-e", str(shell), site, f"host:{mirror_host}"] if remote else [site, mirror_host]
+    build(images, "app/1", 1)
+    build(images, "team/app/1", 2)
+    write_index(images / "many/1", docker=True)
+    export(images, site)
+    mirror(*arguments)
+    assert registry(mirror_host) == registry(site)
+    assert not (mirror_host / ".scr-export").exists()
+    assert verify(mirror_host) == ""
+    for blob in mirror_host.glob("v2/team/app/blobs/*"):
+        assert len(inodes(mirror_host, blob.name)) == 1
+    again = mirror("--itemize-changes", *arguments).stdout
+    assert [line for line in again.splitlines() if line[0] in "<>h" or "v2" in line] == []
+
+
+def test_a_mirror_cut_off_at_any_step_is_whole(
+    images: Path, site: Path, mirror_host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rsync fails at its second call, then at its third, and so on; the site is another one each time."""
+    rsync, calls = tmp_path / "bin/rsync", tmp_path / "calls"
+    rsync.parent.mkdir()
+    rsync.write_text(f'#!/bin/sh\necho >>{calls}\n[ "$(wc -l <{calls})" -lt "$LAST" ] && exec {which("rsync")} "$@"\n')
+    rsync.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{rsync.parent}:{os.environ['PATH']}")
+    other = tmp_path / "other"
+    for each, tags in ((site, "12"), (other, "23")):
+        for tag in tags:
+            build(images / each.name, f"app/{tag}", 8 * int(tag) + len(each.name))
+        export(images / each.name, each)
+    steps = 0
+    for last in itertools.count(2):
+        (site / "v2").rename(tmp_path / "v2")
+        (other / "v2").rename(site / "v2")
+        (tmp_path / "v2").rename(other / "v2")
+        monkeypatch.setenv("LAST", str(last))
+        plant(site, last)
+        calls.write_text("")
+        age(site)
+        process = begin(site, mirror_host)
+        _, told = process.communicate(timeout=TIMEOUT)
+        if mirror_host.exists():
+            assert_pullable(mirror_host)
+            assert_planted(mirror_host)
+        if process.returncode == 0:
+            break
+        assert "run the same command again" in told
+        steps = last
+    assert steps >= 8
+    monkeypatch.setenv("LAST", "1000")
+    age(site)
+    mirror(site, mirror_host)
+    assert registry(mirror_host) == registry(site)
+
+
+def plant(site: Path, number: int) -> None:
+    """Put lists with pages into a site, and the referrers of something, in the place of those with another number."""
+    referrers = site / "v2/app/referrers/sha256:0"
+    shutil.rmtree(referrers, ignore_errors=True)
+    referrers.mkdir(parents=True)
+    (referrers / "@all").write_text(str(number))
+    for parent in (site / "v2", site / "v2/app/tags"):
+        pages = parent / f"_pages@{number}"
+        for name in PAGES:
+            (pages / name).parent.mkdir(parents=True, exist_ok=True)
+            (pages / name).write_text(str(number))
+        (pages / "link@1").symlink_to("@all")
+        (parent / "new").symlink_to(pages.name)
+        (parent / "new").rename(parent / "_pages")
+        for other in parent.glob("_pages@*"):
+            if other != pages:
+                shutil.rmtree(other)
+
+
+PAGES = ("@all", "1@2@3", "team%2Fapp@5", "team/manifests/app@5", "blobs/sha256:0@1", "tags/list@100")
+
+
+def assert_planted(mirror_host: Path) -> None:
+    """Wherever `_pages` leads, all the pages are there and of one number."""
+    for pages in mirror_host.glob("v2/**/_pages"):
+        number = os.readlink(pages).removeprefix("_pages@")
+        assert {(pages / name).read_text() for name in [*PAGES, "link@1"]} == {number}
+
+
+def test_content_stays_for_a_while(images: Path, site: Path, mirror_host: Path) -> None:
+    """A pull that began before a tag moved finds its blobs, also where the site has let go of them long ago."""
+    build(images, "app/1", 1)
+    build(images, "gone/1", 8)
+    export(images, site)
+    mirror(site, mirror_host)
+    before = registry(mirror_host)
+    kept = {line for line in before.splitlines() if ":" in line and "->" not in line}
+    build(images, "app/1", 16)
+    shutil.rmtree(images / "gone")
+    export(images, site, "--grace=0")
+    for _ in range(2):  # it is too early to remove anything; then what was not there at the first run is removed
+        assert mirror(site, mirror_host).stdout == ""
+        assert kept < set(registry(mirror_host).splitlines())
+        assert_whole(mirror_host)
+        age(site)
+    assert mirror(site, mirror_host).stdout == ""
+    assert registry(mirror_host) == registry(site)
+
+
+def test_a_tag_and_a_repository_take_each_others_place(images: Path, site: Path, mirror_host: Path) -> None:
+    """A directory where a link was, and the other way round."""
+    for name in ("app/x", "app/manifests/x/1", "app/x"):
+        shutil.rmtree(images)
+        build(images, name, 1)
+        export(images, site, "--grace=0")
+        for _ in range(2):  # content that is gone is not removed, then it is
+            mirror(site, mirror_host)
+            assert_whole(mirror_host)
+            age(site)
+
+
+def test_what_is_half_made_is_not_served_and_goes(images: Path, site: Path, mirror_host: Path, tmp_path: Path) -> None:
+    """kill -9 leaves a temporary file, another signal what has arrived; no request leads to either."""
+    write_image(images / "app/1", layers=1, layer_size=400_000)
+    export(images, site)
+    blobs = mirror_host / "v2/app/blobs"
+    for count, number in enumerate([signal.SIGKILL, signal.SIGTERM], 1):
+        process = begin("--bwlimit=200", site, mirror_host)
+        while len(list(blobs.glob(".sha256:*"))) < count:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        kill(process, number)
+    left = [*blobs.glob(".sha256:*"), *blobs.glob(".partial/sha256:*")]
+    assert len(left) == 2
+    for start_server in START.values():
+        with start_server(mirror_host, tmp_path / "server") as server:
+            assert [get(f"{server.url}/{path.relative_to(mirror_host)}")[0] // 100 for path in left] == [4, 4]
+    mirror(site, mirror_host)
+    assert registry(mirror_host) == registry(site)
+
+
+def test_no_name_goes_to_make_room_for_its_successor(
+    images: Path, site: Path, mirror_host: Path, tmp_path: Path
+) -> None:
+    """A tag that moves, a list that changes, a blob that becomes a link of another: each by a rename."""
+    build(images, "app/1", 1)
+    build(images, "team/app/1", 2)
+    export(images, site)
+    mirror(site, mirror_host)
+    before = {path.name for path in mirror_host.rglob("*")}
+    for blob in mirror_host.glob("v2/*/blobs/*"):
+        shutil.copy(blob, tmp_path / "copy")
+        (tmp_path / "copy").rename(blob)
+    build(images, "app/1", 3)
+    build(images, "app/2", 3)
+    export(images, site)
+    trace = tmp_path / "trace"
+    strace: list[str | Path] = ["strace", "-qqfy", "-e", "trace=/unlink.*|rename.*|rmdir", "-o", trace]
+    end(begin(site, mirror_host, under=strace))
+    calls = [line for line in trace.read_text().splitlines() if ".scr-export" not in line]
+    assert any("rename" in line and line.endswith(', "1") = 0') for line in calls)
+    removed = {Path(name).name for line in calls if "rename" not in line for name in re.findall('"(.*?)"', line)}
+    assert not removed & before
+    assert_whole(mirror_host)
+
+
+def test_a_list_that_changed_within_a_second_arrives(images: Path, site: Path, mirror_host: Path) -> None:
+    """Two lists of one size and one time are told apart by their bytes."""
+    build(images, "app/1", 1)
+    export(images, site)
+    mirror(site, mirror_host)
+    (images / "app/1").rename(images / "app/2")
+    export(images, site)
+    for place in (site, mirror_host):
+        os.utime(place / "v2/app/tags/list", (1, 1))
+    mirror(site, mirror_host)
+    assert_whole(mirror_host)
+
+
+def test_files_of_others_stay(images: Path, site: Path, mirror_host: Path) -> None:
+    """A website beside the registry is not ours to remove, or to carry."""
+    (mirror_host / "www").mkdir(parents=True)
+    (mirror_host / "www/index.html").write_text("hello")
+    build(images, "app/1", 1)
+    export(images, site)
+    (site / "private").mkdir()
+    mirror(site, mirror_host)
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "nginx.conf", "v2", "www"]
+    assert (mirror_host / "www/index.html").read_text() == "hello"
+
+
+def test_a_run_waits_for_an_export_but_not_for_another_run(images: Path, site: Path, mirror_host: Path) -> None:
+    """No snapshot is taken while an export holds the site, and the operator is told why nothing happens."""
+    build(images, "app/1", 1)
+    export(images, site)
+    with (site / ".scr-export/lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = begin(site, mirror_host)
+        assert process.stderr
+        assert process.stderr.readline() == "mirror: waiting for an export to finish\n"
+        assert "another run" in mirror(site, mirror_host, status=3).stderr
+        assert not mirror_host.exists()
+    end(process)
+    assert_whole(mirror_host)
+
+
+def test_a_failed_run_says_what_to_do(images: Path, site: Path, tmp_path: Path) -> None:
+    """What rsync says comes first, then where it stopped and that nothing is broken."""
+    build(images, "app/1", 1)
+    export(images, site)
+    told = mirror(site, tmp_path / "missing/parent", status=1).stderr
+    assert "rsync" in told
+    assert told.splitlines()[-1].startswith("mirror: stopped while sending content. All tags on the mirror are whole")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["site"],
+        ["--inplace", "site", "to"],
+        ["-vn", "site", "to"],
+        ["-T", "/tmp", "site", "to"],
+        ["a", "-v"],
+        ["a", ""],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    """Exit status 2, also for an option of rsync that would break the promise."""
+    assert mirror(*arguments, status=2).stderr
+
+
+def test_help() -> None:
+    """The head of the script."""
+    told = mirror("--help").stdout
+    assert told.startswith("Carry a site")
+    assert "#" not in told
+
+
+def test_what_is_not_a_site_is_refused(tmp_path: Path) -> None:
+    """So two arguments in the wrong order do no harm."""
+    (tmp_path / "v2").mkdir()
+    assert "not a site" in mirror(tmp_path, tmp_path / "to", status=1).stderr
+    assert not (tmp_path / "to").exists()

@@ -1,0 +1,258 @@
+"""Power cuts: what is on the disk before each change of an export, where names got there ahead of bytes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scr_export.site import files
+from tests.conftest import assert_pullable, assert_whole, registry
+from tests.forked import Exporter, run, warm
+from tests.test_filesystems import _as_root  # noqa: F401  (a fixture of every test here)
+from tests.test_full_disk import mount
+from tests.test_killed import SCENARIOS, Scenario, pointers
+
+Flush = Callable[[files.Tree], None]
+
+FLUSH: Flush = files.Tree.settle
+FSYNC = os.fsync  # an exporter in a forked process goes without it elsewhere
+
+# Nothing is written unasked while a test runs: no tables left for later, no journal every five seconds.
+MAKE = {
+    "ext4": ["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+    "xfs": ["mkfs.xfs", "-q"],
+    "btrfs": ["mkfs.btrfs", "-q"],
+}
+OPTIONS = {"ext4": "loop,commit=300", "xfs": "loop", "btrfs": "loop,commit=300"}
+SIZE = {"ext4": 64 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}  # bytes, most of them holes
+BTRFS_START_SYNC, BTRFS_WAIT_SYNC = 0x80089418, 0x40089416  # linux/btrfs.h
+
+
+class Disk:
+    """A file system in a file; a copy of that file is what a power cut leaves."""
+
+    def __init__(self, kind: str, image: Path, path: Path) -> None:
+        self.path = path
+        self._kind = kind
+        self._image = image
+        with image.open("wb") as file:
+            file.truncate(SIZE[kind])
+        subprocess.run([*MAKE[kind], image], check=True, capture_output=True)
+        path.mkdir()
+
+    @contextmanager
+    def mounted(self, image: Path | None = None) -> Iterator[None]:
+        """The disk itself, or what a power cut left of it."""
+        mount("-o", OPTIONS[self._kind], image or self._image, self.path)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", self.path], check=True)
+
+    def flush(self) -> None:
+        """Write all that is in memory."""
+        subprocess.run(["sync", "--file-system", self.path], check=True)
+
+    def commit(self) -> None:
+        """Write names and no bytes, as the system does every few seconds: a file that was never flushed is empty."""
+        with (self.path / "other").open("ab", buffering=0) as other:
+            if self._kind == "btrfs":
+                transaction = bytearray(8)
+                fcntl.ioctl(other, BTRFS_START_SYNC, transaction)
+                fcntl.ioctl(other, BTRFS_WAIT_SYNC, bytes(transaction))
+            else:
+                other.write(b".")
+                FSYNC(other.fileno())  # the journal takes along all that came before
+
+    def commit_blobs(self) -> None:
+        """Write the names in some directories, and no others: btrfs keeps them in no order."""
+        for path in self.path.glob("site/v2/*/blobs"):
+            directory = os.open(path, os.O_RDONLY)
+            FSYNC(directory)
+            os.close(directory)
+
+    def cut(self, image: Path) -> None:
+        """Keep what is on the disk now."""
+        subprocess.run(["cp", "--sparse=always", self._image, image], check=True)
+
+
+class Stage:
+    """A site on a disk, new images that nobody flushed, and an export that the power can cut before any change."""
+
+    def __init__(self, name: str, disk: Disk, tmp_path: Path, shelf: Path) -> None:
+        self.disk, self.site = disk, disk.path / "site"
+        self._images = (tmp_path if "copies" in name else disk.path) / "images"
+        self._kept = shelf / "images"
+        self._shelf = shelf
+        scenario: Scenario = SCENARIOS[name]
+        self._arguments = [*scenario.options, str(self._images), str(self.site)]
+        self._images.mkdir()
+        if scenario.old:
+            scenario.old(self._images)
+            assert self._export() == (0, "")
+        self.before = pointers(self.site)
+        disk.flush()
+        scenario.new(self._images)
+        shutil.copytree(self._images, self._kept)
+
+    def _export(self, before_change: Callable[[], None] = lambda: None, settle: Flush = FLUSH) -> tuple[int, str]:
+        def prepared() -> None:
+            pytest.MonkeyPatch().setattr(os, "fsync", FSYNC)
+            before_change()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files, "before_change", prepared)
+            patch.setattr(files.Tree, "settle", settle)
+            ended = run(*self._arguments)
+        return ended.status, ended.stderr
+
+    def export_and_die(self, flush: int) -> None:
+        """Export until the disk would be flushed for the n-th time, as one does who finds that too slow."""
+        flushes = 0
+
+        def settle(tree: files.Tree) -> None:
+            nonlocal flushes
+            flushes += 1
+            if flushes == flush:
+                os.kill(os.getpid(), signal.SIGKILL)
+            FLUSH(tree)
+
+        assert self._export(settle=settle) == (-signal.SIGKILL, "")
+
+    def export(self, commit: Callable[[], None], flush: Flush = FLUSH) -> None:
+        """Export, with a power cut before each change; a cut is named by its number and that of flushes before."""
+        number = flushes = 0
+
+        def before_change() -> None:
+            nonlocal number
+            number += 1
+            commit()
+            self.disk.cut(self._shelf / f"{number:03}-{flushes}.cut")
+
+        def settle(tree: files.Tree) -> None:
+            nonlocal flushes
+            flush(tree)
+            flushes += 1
+
+        assert self._export(before_change, settle) == (0, "")
+        assert_whole(self.site)
+        self.after, self.outcome = pointers(self.site), registry(self.site)
+
+    def cuts(self) -> list[Path]:
+        """The disks after the power cuts, in their order."""
+        return sorted(self._shelf.glob("*.cut"))
+
+    def assert_as_before_or_after(self) -> None:
+        """Every tag is whole and one of the two, and what else is answered was not cut short."""
+        found = pointers(self.site)
+        for key, target in found.items():
+            assert target in (self.before.get(key), self.after.get(key))
+        assert self.before.keys() & self.after.keys() <= found.keys()
+        assert_pullable(self.site)
+        for path in self.site.rglob("_pages/**/*"):
+            assert path.is_dir() or json.loads(path.read_bytes())
+
+    def assert_healed(self, cut: Path, exporter: Exporter) -> None:
+        """The next export ends where one that nothing disturbed does."""
+        if cut.stem.endswith("-0"):  # nobody had flushed the images: they are copied again
+            shutil.rmtree(self._images, ignore_errors=True)
+            shutil.copytree(self._kept, self._images)
+        ended = exporter.run(*self._arguments)
+        assert (ended.status, ended.stderr) == (0, "")
+        assert registry(self.site) == self.outcome
+        assert_whole(self.site)
+        assert exporter.run("verify", str(self.site)).status == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    warm()
+
+
+@pytest.fixture(scope="module")
+def exporter() -> Iterator[Exporter]:
+    exporter = Exporter()
+    yield exporter
+    exporter.close()
+
+
+@pytest.fixture
+def shelf() -> Iterator[Path]:
+    """A directory for disks. It is in memory: they are many."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def disk(request: pytest.FixtureRequest, shelf: Path, tmp_path: Path) -> Disk:
+    return Disk(request.param, shelf / "disk.image", tmp_path / "disk")
+
+
+@pytest.mark.parametrize(
+    ("name", "disk"),
+    [
+        ("first", "btrfs"),
+        ("re-export", "ext4"),
+        ("re-export of copies", "ext4"),
+        ("index", "xfs"),
+        ("replaced", "xfs"),
+    ],
+    indirect=["disk"],
+)
+def test_power_cut_before_any_change(name: str, disk: Disk, tmp_path: Path, shelf: Path, exporter: Exporter) -> None:
+    with disk.mounted():
+        stage = Stage(name, disk, tmp_path, shelf)
+        stage.export(disk.commit)
+    assert len(stage.cuts()) > 10
+    for number, cut in enumerate(stage.cuts()):
+        with disk.mounted(cut):
+            stage.assert_as_before_or_after()
+            if number % 5 == 0:
+                stage.assert_healed(cut, exporter)
+
+
+@pytest.mark.parametrize("disk", ["ext4"], indirect=True)
+def test_power_cut_after_an_export_that_died_before_it_flushed(disk: Disk, tmp_path: Path, shelf: Path) -> None:
+    """What it left is in place, and not on the disk."""
+    with disk.mounted():
+        stage = Stage("index", disk, tmp_path, shelf)
+        stage.export_and_die(1)
+        stage.export(disk.commit)
+    for cut in stage.cuts():
+        with disk.mounted(cut):
+            stage.assert_as_before_or_after()
+
+
+@pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
+@pytest.mark.parametrize("has_died", [False, True])
+def test_content_is_on_the_disk_until_no_name_there_needs_it(
+    disk: Disk, tmp_path: Path, shelf: Path, has_died: bool
+) -> None:
+    with disk.mounted():
+        stage = Stage("index", disk, tmp_path, shelf)
+        if has_died:
+            stage.export_and_die(2)
+        stage.export(disk.commit_blobs)
+    for cut in stage.cuts():
+        with disk.mounted(cut):
+            stage.assert_as_before_or_after()
+
+
+@pytest.mark.parametrize("disk", MAKE, indirect=True)
+def test_what_was_never_flushed_is_seen(disk: Disk, tmp_path: Path, shelf: Path) -> None:
+    """These tests can fail: without flushing, a tag leads to a manifest that is empty."""
+    with disk.mounted():
+        stage = Stage("index", disk, tmp_path, shelf)
+        stage.export(disk.commit, flush=lambda _: files.before_change())
+    with disk.mounted(stage.cuts()[-1]), pytest.raises(AssertionError):
+        assert_pullable(stage.site)

@@ -98,15 +98,27 @@ def require(*programs: str) -> None:
 
 
 def go_program(package: str, directory: Path = HERE) -> Path:
-    """The program of a Go package, `path@version` or `.` in a directory, built unless the cache has it."""
+    """The program of a Go package, `path@version` or `.` in a directory, built unless the cache has it.
+
+    Where Go is missing, what needs the program is skipped, but fails in CI.
+    """
     name = directory.name if package == "." else package.rpartition("/")[2].partition("@")[0]
     sources = sorted([*directory.glob("*.go"), *directory.glob("go.*")])
     recipe = hashlib.sha256(b"\0".join([package.encode(), *(each.read_bytes() for each in sources)]))
     program = _cache() / f"{name}-{recipe.hexdigest()[:16]}"
     if not program.exists():
-        require("go")
+        _require_go(name)
         _build(package, directory, name, program)
     return program
+
+
+def _require_go(program: str) -> None:
+    if shutil.which("go"):
+        return
+    reason = f"{program}: go is missing: {INSTALL['go']}"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def _cache() -> Path:
@@ -129,6 +141,15 @@ def _build(package: str, directory: Path, name: str, program: Path) -> None:
         Path(building, name).replace(program)
 
 
+def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The end of a command; a status other than 0 is an error that tells what it wrote to stderr."""
+    done = subprocess.run(
+        command, cwd="/", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}"
+    return done
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Where the clients run: `enter` is the command that starts another one inside."""
@@ -137,18 +158,8 @@ class Machine:
     etc: Path
 
     def run(self, *command: str) -> str:
-        """What the command writes to stdout; a status other than 0 is an error that tells its stderr."""
-        done = subprocess.run(
-            [*self.enter, *command],
-            cwd="/",
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}"
-        return done.stdout
+        """What the command writes to stdout."""
+        return run([*self.enter, *command], _environment()).stdout
 
     def wait_for(self, *command: str, seconds: float = 30) -> str:
         """What the command writes to stdout as soon as it succeeds."""

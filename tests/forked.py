@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import multiprocessing
 import os
@@ -20,10 +21,11 @@ from typer.testing import CliRunner
 from scr_export import cli
 from scr_export.errors import printable
 from scr_export.site import paths
-from tests.conftest import TIMEOUT
 
 # What the interpreter announces before it asks the system for a change, whoever in the program wants it.
 _CHANGES = {"os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.rename", "os.truncate"}
+
+TIMEOUT = 20  # seconds after which a process hangs; a test never waits this long for one that does not
 
 Hook = Callable[[int], None]
 
@@ -36,6 +38,7 @@ class Ended(NamedTuple):
     stderr: str
 
 
+@functools.cache
 def warm() -> None:
     """Load what the command line loads when it is first used, so that no fork has to, nor a user who may not."""
     assert CliRunner().invoke(cli.app, ["export", "/nowhere", "/nowhere"]).exit_code == 2

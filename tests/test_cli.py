@@ -15,7 +15,8 @@ import pytest
 
 import scr_export
 from tests.builders import write_image
-from tests.conftest import TIMEOUT, assert_whole, export, listing, run, start, substance, wait
+from tests.conftest import assert_whole, export, listing, run, start, substance, wait
+from tests.forked import TIMEOUT
 
 
 def image_without_end(images: Path) -> None:

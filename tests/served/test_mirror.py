@@ -24,7 +24,8 @@ from shutil import which
 import pytest
 
 from tests.builders import write_image, write_index
-from tests.conftest import TIMEOUT, assert_pullable, assert_whole, export, inodes, registry, run, start, wait
+from tests.conftest import assert_pullable, assert_whole, export, inodes, registry, run, start, wait
+from tests.forked import TIMEOUT
 from tests.served.servers import START, Server
 
 MIRROR = Path(__file__).parents[2] / "examples/mirror"

@@ -35,7 +35,7 @@ v2/_pages@16ff98cc/@all
 v2/_pages@16ff98cc/app@1
 v2/_pages@16ff98cc/charts/
 v2/_pages@16ff98cc/charts/demo@1
-v2/_pages@16ff98cc/charts%2Fdemo@1 -> charts/demo@1
+v2/_pages@16ff98cc/charts%2Fdemo@1
 v2/app/
 v2/app/blobs/
 v2/app/blobs/sha256:33dd98e2

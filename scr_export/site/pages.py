@@ -49,11 +49,7 @@ def files(listing: List) -> Iterator[tuple[str, bytes | Same | Link]]:
     yield paths.ALL, listing.body()
     yield EMPTY, listing.body(())
     for page in pages(listing.entries):
-        first, *others = _names(page)
-        yield first, _held(page, listing)
-        for name in others:
-            # A link is made beside what it points to, or at the top.
-            yield name, Link(first if "/" not in name else first.rpartition("/")[2])
+        yield from _names(page, _held(page, listing))
 
 
 def _held(page: Page, listing: List) -> bytes | Same:
@@ -64,13 +60,19 @@ def _held(page: Page, listing: List) -> bytes | Same:
     return listing.body(page.entries)
 
 
-def _names(page: Page) -> list[str]:
-    """All names of a page, the first for its file."""
-    ends = [f"@{page.size}"]
-    if page.next:
-        ends.insert(0, f"{ends[0]}@{_token(page.next)}")
-    keys = [key for key in _keys(page.after) if len(key.rpartition("/")[2] + ends[0]) <= _NAME_LENGTH]
-    return [key + end for key in keys for end in ends]
+def _names(page: Page, held: bytes | Same) -> Iterator[tuple[str, bytes | Same | Link]]:
+    """Every name of a page, and what it holds or is."""
+    size = f"@{page.size}"
+    end = size + (f"@{_token(page.next)}" if page.next else "")
+    first, *others = keys = [key for key in _keys(page.after) if len(key.rpartition("/")[2] + end) <= _NAME_LENGTH]
+    yield first + end, held
+    for key in others:
+        # Only nginx asks for what is quoted, and it goes by links, where Caddy goes by whole names.
+        if not page.next or "%" not in key:
+            yield key + end, Same(first + end)
+    for key in keys if page.next else ():
+        # A link is made beside what it points to, or at the top.
+        yield key + size, Link(first + end if "/" not in key else (first + end).rpartition("/")[2])
 
 
 def _keys(last: str) -> dict[str, None]:

@@ -19,7 +19,7 @@ from tests import forked
 from tests.builders import tree
 from tests.forked import TIMEOUT
 
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(scr_export.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(scr_export.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
 
 Report = dict[str, Any]
 PathText = str | os.PathLike[str]
@@ -48,7 +48,7 @@ def start(*arguments: PathText, umask: int = -1, obedient: bool = False) -> subp
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=_ENVIRONMENT,
+        env=ENVIRONMENT,
         umask=umask,
     )
 

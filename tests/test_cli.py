@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 import scr_export
 from tests.builders import write_image
-from tests.conftest import assert_whole, export, listing, run, start, substance, wait
+from tests.conftest import ENVIRONMENT, assert_whole, export, listing, run, start, substance, wait
 from tests.forked import TIMEOUT
 
 
@@ -260,3 +262,18 @@ def test_jobs(images: Path, site: Path, jobs: str) -> None:
         write_image(images / f"app/{number}", seed=number)
     assert export(images, site, "--jobs", jobs)["hashed"] > 0
     assert_whole(site)
+
+
+def test_who_watches_a_terminal_sees_how_far_it_is(images: Path, site: Path) -> None:
+    image_without_end(images)
+    terminal, theirs = os.openpty()
+    arguments = [sys.executable, "-m", "scr_export", str(images), str(site)]
+    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=theirs, env=ENVIRONMENT)
+    os.close(theirs)
+    shown = os.read(terminal, 1000).decode()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(TIMEOUT) == 130
+    shown += os.read(terminal, 10000).decode()
+    os.close(terminal)
+    assert re.match(r"\r\x1b\[Kverifying [0-9.]+ [kMG]B of 8\.8 TB", shown)
+    assert shown.endswith("scr-export: export interrupted; the site is whole\r\n")

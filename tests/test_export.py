@@ -243,6 +243,20 @@ def test_no_prune_leaves_everything(images: Path, site: Path) -> None:
     assert not (site / "v2/old").exists()
 
 
+def test_what_no_export_put_into_a_site_is_no_tag_and_no_repository(images: Path, site: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    (site / "v2/app/manifests/-v1").symlink_to(os.readlink(site / "v2/app/manifests/v1"))
+    (site / "v2/Upper/manifests").mkdir(parents=True)
+    (site / "v2/Upper/manifests/v1").symlink_to("nowhere")
+    export(images, site, "--no-prune")
+    assert tags(site, "app") == ["v1"]
+    assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": ["app"]}
+    export(images, site)
+    assert_whole(site)
+    assert not (site / "v2/Upper").exists()
+
+
 def test_names_go_at_once_and_content_waits(images: Path, site: Path, tmp_path: Path) -> None:
     write_image(images / "app/v1")
     old = write_image(images / "old/v1", seed=2)

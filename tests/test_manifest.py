@@ -267,3 +267,25 @@ def test_what_cannot_be_told_of_a_referrer_is_refused(
 ) -> None:
     [problem] = problems(json.dumps(document | fields).encode())
     assert says in problem
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        (OCI | {"Layers": []}, "has the key 'Layers', which some clients take for 'layers'"),
+        ({key: OCI[key] for key in ("schemaVersion", "mediaType", "config")} | {"LAYERS": [BLOB]}, "'LAYERS'"),
+        (OCI | {"layer\u017f": []}, "take for 'layers'"),  # a long s, which Go folds too
+        (OCI | {"MediaType": mediatype.OCI_INDEX}, "take for 'mediaType'"),
+        (INDEX | {"Manifests": []}, "take for 'manifests'"),
+        (OCI | {"config": BLOB | {"Digest": f"sha256:{HEX}"}}, "config: has the key 'Digest'"),
+        (OCI | {"layers": [BLOB, BLOB | {"SIZE": 8}]}, "layers[1]: has the key 'SIZE'"),
+        (OCI | {"layers": [BLOB | {"mediaType": ["a"]}]}, "layers[0] has the mediaType ['a'], which is no text"),
+    ],
+)
+def test_what_clients_may_read_in_another_way_is_refused(document: object, says: str) -> None:
+    assert says in "; ".join(problems(json.dumps(document).encode()))
+
+
+def test_keys_that_nobody_reads_are_free() -> None:
+    document = OCI | {"Labels": {"Layers": 1}, "annotations": {"Layers": "1", "SIZE": "2"}, "layers": [BLOB | {"X": 1}]}
+    assert len(parse(document).blobs) == 2

@@ -10,6 +10,7 @@ import pytest
 from scr_export.oci.name import RepositoryName
 from scr_export.oci.taglist import List
 from scr_export.site import paths
+from scr_export.site.files import Tree
 from scr_export.site.pages import Link, Same, directory_name, files
 
 LONG_NAMES = [
@@ -143,3 +144,18 @@ def test_what_the_directory_costs_grows_as_the_list_does(count: int) -> None:
     assert len(made) < 2.3 * count
     assert len(own) < 0.2 * count
     assert sum(len(held) for held in own) < 60 * count
+
+
+def test_more_names_than_a_file_can_have(tmp_path: Path) -> None:
+    """ext4 allows 65,000."""
+    names = [f"{number}@1@x" for number in range(65_010)]
+    site, images = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
+    try:
+        with Tree(site, images) as tree:
+            tree.fill_directory([("@0", b"empty"), *((name, Same("@0")) for name in names)], "v2", "_pages@x")
+    finally:
+        os.close(site)
+        os.close(images)
+    made = tmp_path / "v2/_pages@x"
+    assert {entry.name for entry in os.scandir(made)} == {"@0", *names}
+    assert (made / names[-1]).read_bytes() == b"empty"

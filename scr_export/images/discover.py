@@ -38,13 +38,14 @@ def discover(images: int, findings: Findings) -> Iterator[ImageDirectory]:
 def _walk(directory: int, path: str, findings: Findings) -> Iterator[ImageDirectory]:
     try:
         with os.scandir(directory) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = list(listing)
     except OSError as error:
         findings.fault(path, "unreadable", f"cannot be listed: {error.strerror}", "let this user read it")
         return
     if any(entry.name == "manifest.json" and not entry.is_dir(follow_symlinks=False) for entry in entries):
         yield ImageDirectory(path, directory)
         return
+    entries.sort(key=lambda entry: entry.name)
     _report_half_copied(path, entries, findings)
     for entry in entries:
         below = f"{path}/{entry.name}" if path else entry.name

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from scr_export.errors import BadImages, BadSite, BadUsage, Fault, Findings, printable, reason, told_as
 from scr_export.images.content import DIRECTORY_FLAGS, Content, defects, open_untouched
 from scr_export.images.discover import discover
-from scr_export.images.skopeo_dir import Image, load_image
+from scr_export.images.skopeo_dir import Image, find_elsewhere, load_image
 from scr_export.oci.name import RepositoryName
 from scr_export.progress import Progress
 from scr_export.report import Report, VerifyReport
@@ -51,7 +51,7 @@ def export(order: Order) -> Report:
         report = Report(site=order.site, dry_run=order.dry_run)
         sound = _read(order, images, state, report)
         linking = Linking(_device(order.site), state.unlinkable)
-        kept = _served(order, site, report.findings)
+        kept = _served(order, site, before, report.findings)
         sound = _without_clashes(order, sound, kept, report.findings)
         plan = plan_site(sound, kept)
         changes = compare(plan, observe(site) if site is not None else (), linking)
@@ -91,6 +91,7 @@ def _read(order: Order, images: int, state: State, report: Report) -> list[Image
     findings.faults += _verify(order, images, sound, state, report)
     bad = {fault.path for fault in findings.faults}
     good = [image for image in sound if image.path not in bad]
+    find_elsewhere(good, images)
     # An IMAGES without one good image is rather a disk that is not mounted than an order to empty the site.
     if findings.faults and not (order.keep_going and good):
         raise BadImages(findings)
@@ -117,12 +118,12 @@ def _verify(order: Order, images: int, sound: list[Image], state: State, report:
     ]
 
 
-def _served(order: Order, site: int | None, findings: Findings) -> dict[RepositoryName, Served]:
+def _served(order: Order, site: int | None, before: State, findings: Findings) -> dict[RepositoryName, Served]:
     """What must stay as it is: everything where nothing is pruned, else what the faulty images stood for."""
     if site is None:
         return {}
     if not order.prune:
-        return served.repositories(observe(site))
+        return served.repositories(observe(site), before.released)
     faulty = [fault.path for fault in findings.faults]
     return served.closures(site, served.Unread(faulty, order.prefix)) if faulty else {}
 
@@ -140,10 +141,14 @@ def _without_clashes(
 
 
 def _settle_removals(order: Order, changes: Changes, state: State) -> None:
-    if not order.prune:  # but a list that has changed leaves its old pages
-        changes.remove = [removal for removal in changes.remove if paths.is_pages(removal.name)]
-    hold_back(changes, state.released, time.time(), order.grace)
-    state.released = changes.waiting
+    if order.prune:
+        hold_back(changes, state.released, time.time(), order.grace)
+        state.released = changes.waiting
+        return
+    unnamed = {removal.path for removal in changes.remove}
+    state.released = {path: since for path, since in state.released.items() if path in unnamed}
+    # A list that has changed still leaves its old pages.
+    changes.remove = [removal for removal in changes.remove if paths.is_pages(removal.name)]
 
 
 @contextmanager

@@ -16,7 +16,20 @@ import pytest
 
 from tests import forked
 from tests.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
-from tests.conftest import assert_whole, codes, export, inodes, listing, referrers, registry, run, substance, tags
+from tests.conftest import (
+    assert_whole,
+    codes,
+    export,
+    inodes,
+    listing,
+    referrers,
+    registry,
+    run,
+    start,
+    substance,
+    tags,
+    wait,
+)
 
 HEAD = "vnd.oci.image.manifest.v1+json@"
 
@@ -718,6 +731,43 @@ def test_what_refers_stays_with_what_is_not_pruned(images: Path, site: Path) -> 
     assert old.digest in before
     export(images, site, "--grace", "0")
     assert referrers(site, "app", subject.digest) == {new.digest}
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_what_was_pruned_refers_to_nothing_again(images: Path, site: Path, others: bool) -> None:
+    subject = write_image(images / "app/v1")
+    kept = {write_signature(images / "app/sig", subject, 5).digest} if others else set()
+    write_signature(images / "app/revoked", subject, 6)
+    export(images, site)
+    shutil.rmtree(images / "app/revoked")
+    assert export(images, site)["waiting"]["entries"] > 0
+    write_image(images / "app/v2", seed=8)
+    for _ in range(2):
+        export(images, site, "--no-prune")
+        assert referrers(site, "app", subject.digest) == kept
+        assert wait(start("verify", site)).returncode == 0
+    assert export(images, site, "--grace", "0")["removed"]["manifests"] == 1
+
+
+def test_a_listed_referrer_that_another_directory_has(images: Path, site: Path) -> None:
+    subject = write_image(images / "app/v1")
+    sbom = write_artifact(images / "app/sbom", seed=6, annotations={"a": "b"})
+    write_referrers_tag(images / "app" / subject.digest.replace(":", "-"), referrers=[sbom])
+    (images / "app" / subject.digest.replace(":", "-") / f"{sbom.digest[7:]}.manifest.json").unlink()
+    assert [each["code"] for each in export(images, site)["warnings"]] == ["sparse"]
+    assert referrers(site, "app", subject.digest) == {sbom.digest}
+    assert wait(start("verify", site)).returncode == 0
+    assert not any(export(images, site, "--no-prune")["changed"].values())
+
+
+def test_repositories_of_such_names_do_not_make_another(images: Path, site: Path) -> None:
+    subject = write_image(images / "x/manifests/t")
+    write_image(images / "x/referrers/t", seed=2)
+    write_signature(images / "x/manifests/sig", subject, 5)
+    for options in ([], ["--no-prune"]):
+        export(images, site, *options)
+        assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": ["x/manifests", "x/referrers"]}
+        assert wait(start("verify", site)).returncode == 0
 
 
 @pytest.mark.parametrize("bad", ["sig", "v1"])

@@ -258,7 +258,6 @@ def test_the_annotations(document: dict[str, Any]) -> None:
         ({"annotations": []}, "annotations"),
         ({"annotations": "a"}, "annotations"),
         ({"annotations": {"a": 1}}, "annotations"),
-        ({"annotations": {"a": None}}, "annotations"),
         ({"annotations": {"a": {"b": "c"}}}, "annotations"),
     ],
 )
@@ -289,3 +288,8 @@ def test_what_clients_may_read_in_another_way_is_refused(document: object, says:
 def test_keys_that_nobody_reads_are_free() -> None:
     document = OCI | {"Labels": {"Layers": 1}, "annotations": {"Layers": "1", "SIZE": "2"}, "layers": [BLOB | {"X": 1}]}
     assert len(parse(document).blobs) == 2
+
+
+def test_null_is_no_annotation_and_no_type() -> None:
+    manifest = parse(OCI | {"annotations": {"a": None, "b": "c"}, "layers": [BLOB | {"mediaType": None}]})
+    assert manifest.annotations == {"a": "", "b": "c"}

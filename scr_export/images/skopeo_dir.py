@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from scr_export.errors import Findings
-from scr_export.images.content import Content, read_file
+from scr_export.images.content import Content, directory_at, read_file
 from scr_export.images.discover import ImageDirectory
 from scr_export.images.reference import Reference, parse_path
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import SIZE_LIMIT, Descriptor, InvalidManifest, Manifest
 from scr_export.oci.mediatype import MediaType
-from scr_export.oci.referrers import Referrers, referrers_in
+from scr_export.oci.referrers import Referrer, Referrers, referrers_in, subject_of
 
 _COPY_AGAIN = "copy the image again"
 
@@ -28,13 +29,17 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """All that one image directory gives to a site. The first of `manifests` is the one that its reference names."""
+    """All that one image directory gives to a site. The first of `manifests` is the one that its reference names.
+
+    `elsewhere` are subjects, each with what refers to it by an index that lists it and by a manifest that is not here.
+    """
 
     path: str
     reference: Reference
     manifests: tuple[StoredManifest, ...]
     blobs: tuple[Content, ...]
     referrers: Referrers = field(default_factory=dict)
+    elsewhere: tuple[tuple[Digest, Digest], ...] = ()
 
     @property
     def digest(self) -> Digest:
@@ -45,6 +50,20 @@ class Image:
 def load_image(directory: ImageDirectory, prefix: str, findings: Findings) -> Image | None:
     """Read an image's manifests and look at each of its files; None if that gave a fault."""
     return _Loader(directory, findings).image(prefix)
+
+
+def find_elsewhere(images: list[Image], root: int) -> None:
+    """Complete the referrers of images by manifests that other directories of the same repository have."""
+    if not any(image.elsewhere for image in images):
+        return
+    stored = {(image.reference.repository, m.content.digest): m.content for image in images for m in image.manifests}
+    for image in images:
+        for subject, digest in image.elsewhere:
+            if content := stored.get((image.reference.repository, digest)):
+                directory, _, name = content.path.rpartition("/")
+                with suppress(OSError, ValueError), directory_at(directory, root) as descriptor:
+                    manifest = Manifest.parse(read_file(name, descriptor, SIZE_LIMIT)[0], digest.algorithm)
+                    image.referrers.setdefault(subject, {})[digest] = Referrer.of(manifest)
 
 
 class _Loader:
@@ -78,10 +97,18 @@ class _Loader:
             tuple(self.manifests.values()),
             tuple(self.blobs.values()),
             referrers_in(self.parsed, tags),
+            self._elsewhere(reference),
         )
         if expected and image.digest != expected:
             self._fault("digest", f"manifest.json has the digest {image.digest}, not the one in the path", _COPY_AGAIN)
         return image if self.sound else None
+
+    def _elsewhere(self, reference: Reference) -> tuple[tuple[Digest, Digest], ...]:
+        subject = subject_of(reference.tag) if reference.tag else None
+        index = next(iter(self.parsed.values()), None)
+        if not subject or not index:
+            return ()
+        return tuple((subject, child.digest) for child in index.children if child.digest not in self.parsed)
 
     def _reference(self, prefix: str) -> Reference | None:
         if not self.path:

@@ -166,10 +166,10 @@ class _Reader:
         stated = self.document.get("annotations")
         if stated is None:
             return {}
-        if not isinstance(stated, dict) or not all(isinstance(value, str) for value in stated.values()):
+        if not isinstance(stated, dict) or not all(isinstance(value, str | None) for value in stated.values()):
             self.problems.append("has annotations that are not all texts, which clients refuse")
             return {}
-        return stated
+        return {key: value or "" for key, value in stated.items()}
 
     def refuse_misspelt(self, place: str, item: Mapping[str, Any]) -> None:
         # One client would read a field there, and another would not: one manifest would be two images.
@@ -196,7 +196,7 @@ class _Reader:
             self.problems.append(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
             return ()
         self.refuse_misspelt(f"{place}: ", item)
-        if not isinstance(item.get("mediaType", ""), str):
+        if not isinstance(item.get("mediaType"), str | None):
             self.problems.append(f"{place} has the mediaType {item['mediaType']!r:.80}, which is no text")
         try:
             digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from scr_export.images.content import read_file
 from scr_export.images.reference import Reference, parse_path, repositories_below
@@ -39,8 +39,11 @@ class Unread:
         return any(r.tag == tag if r.tag else tag is None and r.digest == digest for r in named)
 
 
-def repositories(directories: Iterable[Directory]) -> dict[RepositoryName, Served]:
-    """Every repository of a site with its tags, and what refers to what if anything does."""
+def repositories(directories: Iterable[Directory], let_go: Container[str] = ()) -> dict[RepositoryName, Served]:
+    """Every repository of a site with its tags, and what refers to what if anything does.
+
+    `let_go` are the paths of manifests that only wait for pulls in flight to end.
+    """
     found: defaultdict[RepositoryName, Served] = defaultdict(Served)
     for directory in directories:
         if (name := repository_of(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
@@ -48,10 +51,12 @@ def repositories(directories: Iterable[Directory]) -> dict[RepositoryName, Serve
         if name := repository_of(directory, paths.MANIFESTS):
             if tags := tags_of(directory):
                 found[name].tags |= tags.keys()
-            if directory.status(f"../{paths.REFERRERS}"):
-                heads = heads_of(directory).items()
-                manifests = {digest: manifest for digest, head in heads if (manifest := read_manifest(directory, head))}
-                found[name].referrers = referrers_in(manifests, digests(tags))
+            heads = heads_of(directory) if directory.status(f"../{paths.REFERRERS}") else {}
+            named = [head for head in heads.values() if f"{directory.path}/{head}" not in let_go]
+            manifests = [manifest for head in named if (manifest := read_manifest(directory, head))]
+            if manifests:
+                by_digest = {manifest.digest: manifest for manifest in manifests}
+                found[name].referrers = referrers_in(by_digest, digests(tags))
     return dict(found)
 
 

@@ -74,12 +74,14 @@ def _look(directory: Directory, found: defaultdict[RepositoryName, _Found], find
     if not os.fstat(directory.descriptor).st_mode & stat.S_IXOTH:
         findings.fault(directory.path, *_CLOSED)
     if name := repository_of(directory, paths.MANIFESTS):
-        found[name].tags = tags_of(directory)
+        tags = tags_of(directory)
         heads = [entry for entry in directory.entries if paths.is_head(directory.path, entry)]
         manifests = {head: _manifest(directory, head, findings) for head in heads}
-        found[name].heads = {head: manifest for head, manifest in manifests.items() if manifest}
-    elif name := repository_of(directory, paths.BLOBS):
-        found[name].blobs = dict(_blobs(directory, findings))
+        if tags or heads:  # else it may be on the way to a repository of such a name
+            found[name].tags = tags
+            found[name].heads = {head: manifest for head, manifest in manifests.items() if manifest}
+    elif (name := repository_of(directory, paths.BLOBS)) and (blobs := dict(_blobs(directory, findings))):
+        found[name].blobs = blobs
 
 
 def _manifest(directory: Directory, head: str, findings: Findings) -> Manifest | None:
@@ -212,9 +214,9 @@ def _check_plan(
         what = "does not say what the site has" if change.over else "is missing"
         findings.fault(f"{change.directory}/{change.name}".lstrip("/"), "list", what, _EXPORT_AGAIN)
     for removal in changes.remove:
-        if waiting is None and removal.is_content:
-            findings.warn(
-                removal.path, "left-over", "is named by nothing", "an export or a transfer with --delete removes it"
-            )
+        if waiting is None and not removal.is_whole:
+            continue  # whatever is in it is told of by itself
+        if waiting is None and (removal.is_content or paths.is_pages(removal.name)):
+            findings.warn(removal.path, "left-over", "is named by nothing", "a later export or transfer removes it")
         elif not any(path == removal.path or path.startswith(f"{removal.path}/") for path in waiting or ()):
             findings.fault(removal.path, "left-over", "is named by nothing", _EXPORT_AGAIN)

@@ -497,6 +497,7 @@ INSIDE = [
     *("/v2//<app>/secret", "//v2/<app>/secret", "/x/../v2/<app>/secret", "/%2fv2/<app>/secret", "/v2%2f<app>%2fsecret"),
     *("http://x/.scr-export/secret", "http://x/v2/<app>/secret", "v2/<app>/secret"),
     *("/v2/_pages", "/v2/_pages/", "/v2/_pages/@all", "/v2/_pages/@1", "/v2/_pages%2f@all", "/v2/%5fpages/%40all"),
+    *("/v2/list", "/v2/list?n=1", "/v2/<app>/tags/_catalog", "/v2/<app>/tags/_catalog?n=1", "/v2/tags/list"),
     *("/v2/<app>/tags/_pages", "/v2/<app>/tags/_pages/@all", "/v2/<app>/tags/_pages/1@1", "/v2/<app>/tags/list/@all"),
     *("/v2/<app>/referrers", "/v2/<app>/referrers/", "/v2/<app>/referrers/<digest>/"),
     "/v2/<app>/referrers/<digest>/@all",

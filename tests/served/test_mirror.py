@@ -301,6 +301,7 @@ def test_content_stays_for_a_while(images: Path, site: Path, mirror_host: Path) 
         assert mirror(site, mirror_host).stdout == ""
         assert kept < set(registry(mirror_host).splitlines())
         assert_whole(mirror_host)
+        verify(mirror_host)
         age(site)
     assert mirror(site, mirror_host).stdout == ""
     assert registry(mirror_host) == registry(site)

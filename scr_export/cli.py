@@ -155,10 +155,10 @@ def _run_verify(site: str, jobs: int, as_json: bool) -> int:
     return 1 if report.findings.faults else 0
 
 
-def _tell(findings: Findings, images: str) -> None:
+def _tell(findings: Findings, root: str) -> None:
     for word, faults in (("warning", findings.warnings), ("error", findings.faults)):
         for fault in faults:
-            where = printable(os.path.join(images, fault.path))
+            where = printable(os.path.join(root, fault.path))
             print(f"{word}: {where}: {printable(fault.what)}; {printable(fault.remedy)}", file=sys.stderr)
 
 

@@ -91,10 +91,10 @@ def _read(order: Order, images: int, state: State, report: Report) -> list[Image
     findings.faults += _verify(order, images, sound, state, report)
     bad = {fault.path for fault in findings.faults}
     good = [image for image in sound if image.path not in bad]
-    find_elsewhere(good, images)
     # An IMAGES without one good image is rather a disk that is not mounted than an order to empty the site.
     if findings.faults and not (order.keep_going and good):
         raise BadImages(findings)
+    find_elsewhere(good, images)
     return good
 
 

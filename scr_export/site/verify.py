@@ -18,8 +18,8 @@ from scr_export.oci.taglist import List
 from scr_export.site import pages, paths
 from scr_export.site.changes import Linking, compare
 from scr_export.site.observe import Directory, Kind, observe
-from scr_export.site.plan import Pages, plan_site
-from scr_export.site.served import digests, repositories, repository_of, tags_of
+from scr_export.site.plan import Pages, Served, plan_site
+from scr_export.site.served import digests, repository_of, tags_of
 
 _NO_LINKING = Linking(device=-1)
 _LIST_LIMIT = 2**30
@@ -31,6 +31,7 @@ _EXPORT_AGAIN = "export again, or carry the site over again"
 class _Found:
     """What a repository's directories hold, and what its manifests say it must hold."""
 
+    is_listed: bool = False
     tags: dict[Tag, str] = field(default_factory=dict)
     heads: dict[str, Manifest] = field(default_factory=dict)
     blobs: dict[Digest, Content] = field(default_factory=dict)
@@ -80,6 +81,8 @@ def _look(directory: Directory, found: defaultdict[RepositoryName, _Found], find
         if tags or heads:  # else it may be on the way to a repository of such a name
             found[name].tags = tags
             found[name].heads = {head: manifest for head, manifest in manifests.items() if manifest}
+    elif (name := repository_of(directory, paths.TAGS)) and paths.TAG_LIST in directory.entries:
+        found[name].is_listed = True
     elif (name := repository_of(directory, paths.BLOBS)) and (blobs := dict(_blobs(directory, findings))):
         found[name].blobs = blobs
 
@@ -194,12 +197,16 @@ def _check_plan(
     site: int, found: Mapping[RepositoryName, _Found], waiting: Mapping[str, float] | None, findings: Findings
 ) -> None:
     """Lists and snippets are what the rest asks for, and nothing is left over."""
-    served = repositories(observe(site))
-    for name, repository in served.items():
-        repository.heads = set(found[name].heads)
-        repository.blobs = {blob.digest for manifest in found[name].heads.values() for blob in manifest.blobs}
-        named = _named(site, name, found[name], waiting)
-        repository.referrers = referrers_in(named, digests(found[name].tags))
+    served = {
+        name: Served(
+            tags=set(repository.tags),
+            heads=set(repository.heads),
+            blobs={blob.digest for manifest in repository.heads.values() for blob in manifest.blobs},
+            referrers=referrers_in(_named(site, name, repository, waiting), digests(repository.tags)),
+        )
+        for name, repository in found.items()
+        if repository.is_listed or repository.tags
+    }
     plan = plan_site([], served)
     changes = compare(plan, observe(site), _NO_LINKING)
     for path, entries in plan.items():

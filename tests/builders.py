@@ -247,6 +247,25 @@ def hello_elf(message: str, *, architecture: str = ARCHITECTURE) -> bytes:
     return identity + header + segment + code + text
 
 
+def plant(path: Path, kind: str, outside: Path) -> None:
+    """Put what is no file of its own under a name; a link leads `outside`."""
+    match kind:
+        case "link":
+            path.symlink_to(outside)
+        case "dangling":
+            path.symlink_to("nowhere")
+        case "loop":
+            path.symlink_to(path.name)
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "device" if os.geteuid() == 0:
+            os.mknod(path, 0o20666, os.makedev(1, 5))  # /dev/zero, which never ends
+        case "device":
+            os.mkfifo(path)
+
+
 def tree(directory: Path) -> str:
     """Everything below the directory, one line each, sorted: `file`, `link -> target`, `directory/`."""
     return "".join(f"{_line(directory, path)}\n" for path in sorted(directory.rglob("*")))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.builders import Built, write_image, write_index
+from tests.builders import Built, plant, write_image, write_index
 from tests.conftest import assert_pullable, assert_whole, codes, export, registry, run, start, substance, tags, wait
 
 SCHEMA_1 = {"schemaVersion": 1, "name": "app", "tag": "v1", "fsLayers": [], "history": []}
@@ -348,37 +347,13 @@ def test_whatever_stands_under_a_name_that_is_read(images: Path, site: Path, tmp
         images / "whole",
     ]
     (images / "whole").write_text("")
-    plant = planter(kind, tmp_path)
     for number, path in enumerate(replaced):
         path.rename(tmp_path / f"outside-{number}")
-        plant(path)
+        plant(path, kind, tmp_path / f"outside-{number}")
     report = export(images, site, "--keep-going", status=1)
     links = {"whole"} if kind in ("link", "dangling", "loop") else set()
     assert {path for path, _ in codes(report)} == {"child/v1", "layer/v1", "manifest/v1"} | links
     assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": ["good"]}
-
-
-def planter(kind: str, tmp_path: Path) -> Callable[[Path], None]:
-    """What puts something of this kind under a name."""
-
-    def plant(path: Path) -> None:
-        match kind:
-            case "link":
-                path.symlink_to(next(tmp_path.glob("outside-*")))
-            case "dangling":
-                path.symlink_to("nowhere")
-            case "loop":
-                path.symlink_to(path.name)
-            case "fifo":
-                os.mkfifo(path)
-            case "directory":
-                path.mkdir()
-            case "device" if os.geteuid() == 0:
-                os.mknod(path, 0o20666, os.makedev(1, 5))  # /dev/zero, which never ends
-            case "device":
-                os.mkfifo(path)
-
-    return plant
 
 
 PLANTED = [
@@ -453,16 +428,15 @@ def test_whatever_is_planted_in_the_site_is_replaced(images: Path, site: Path, t
     whole = registry(site)
     head = f"vnd.oci.image.manifest.v1+json@{built.digest}"
     places = ["nginx.conf", "v2/_catalog", "v2/app/tags/list", "v2/app/manifests/v1", f"v2/app/manifests/{head}/{head}"]
-    plant = planter(kind, tmp_path)
     for place in [*places, f"v2/app/blobs/{next(iter(built.blobs))}", "v2/app/blobs/stray", "v2/stray"]:
         (site / place).unlink(missing_ok=True)
-        plant(site / place)
+        plant(site / place, kind, tmp_path / "outside-0")
         if kind == "directory":
             (site / place / "inner").mkdir()
     if kind != "directory":
         for place in ("v2/app/tags", ".scr-export/tmp"):
             shutil.rmtree(site / place)
-            plant(site / place)
+            plant(site / place, kind, tmp_path / "outside-0")
     export(images, site, "--grace", "0")
     assert registry(site) == whole
     assert_whole(site)

@@ -11,7 +11,7 @@ import pytest
 from scr_export.errors import Findings
 from scr_export.images.discover import discover
 from scr_export.images.skopeo_dir import Image, load_image
-from tests.builders import Built, write_artifact, write_image, write_index
+from tests.builders import Built, plant, write_artifact, write_image, write_index
 
 SHA512 = {"algorithm": "sha512"}
 
@@ -160,19 +160,7 @@ def test_only_regular_files_are_read(images: Path, name: str, kind: str) -> None
         built = write_image(images / "app/v1")
         path = blob(images, built) if name == "blob" else images / "app/v1/manifest.json"
     outside = path.rename(images.parent / "outside")
-    match kind:
-        case "link":
-            path.symlink_to(outside)
-        case "dangling":
-            path.symlink_to("nowhere")
-        case "loop":
-            path.symlink_to(path.name)
-        case "fifo":
-            os.mkfifo(path)
-        case "directory":
-            path.mkdir()
-        case "device":
-            os.mknod(path, 0o20644, os.makedev(1, 5)) if os.geteuid() == 0 else path.symlink_to("/dev/zero")
+    plant(path, kind, outside)
     [(code, what)] = fault(images)
     assert code in ("blob", "size", "manifest")
     assert what == f"{path.name} is not a regular file"

@@ -102,14 +102,15 @@ def _verify(order: Order, images: int, sound: list[Image], state: State, report:
     """Hash what was not found right before. Manifests were hashed when they were read."""
     if not order.verify_digests:
         return []
-    unproven = [blob for image in sound for blob in image.blobs if blob.identity not in state.verified]
-    distinct = {blob.identity: blob for blob in unproven}
-    report.hashed = sum(blob.size for blob in distinct.values())
+    distinct = {blob.identity: blob for image in sound for blob in image.blobs}
+    unproven = [blob for identity, blob in distinct.items() if identity not in state.verified]
+    report.hashed = sum(blob.size for blob in unproven)
     progress = Progress("verifying", report.hashed)
-    wrong = {blob.identity: what for blob, what in defects(distinct.values(), images, order.jobs, progress.advance)}
+    wrong = {blob.identity: what for blob, what in defects(unproven, images, order.jobs, progress.advance)}
     progress.finish()
-    # What no image has any more is forgotten.
-    state.verified = {blob.identity for image in sound for blob in image.blobs} - wrong.keys()
+    state.verified = distinct.keys() - wrong.keys()  # what no image has any more is forgotten
+    if not wrong:
+        return []
     return [
         Fault(image.path, "digest", f"{_file(blob)} {wrong[blob.identity]}", "copy the image again")
         for image in sound

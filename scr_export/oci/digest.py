@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # The registered algorithms that hashlib can compute, with the length of `encoded` in hexadecimal digits.
 _LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+ALGORITHMS = _LENGTH.keys()
 _DIGEST = re.compile("|".join(f"{algorithm}:[0-9a-f]{{{length}}}" for algorithm, length in _LENGTH.items()))
 _ANY_LENGTH = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 

@@ -60,7 +60,7 @@ class Manifest:
         """Read the exact bytes of a manifest; InvalidManifest tells everything that is wrong with them."""
         document = _document(raw)
         reader = _Reader(document)
-        reader.refuse_misspelt("", document)
+        reader.refuse_misspelt(document)
         media_type = reader.media_type()
         is_index = media_type in mediatype.INDEXES
         children = reader.descriptors("manifests") if is_index else ()
@@ -82,7 +82,7 @@ class Manifest:
 
 def _document(raw: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = _DECODER.decode(raw.decode("utf-8"))
     except RecursionError:
         raise InvalidManifest(["is nested too deep"]) from None
     except ValueError as error:
@@ -102,6 +102,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 class _Reader:
@@ -171,13 +174,14 @@ class _Reader:
             return {}
         return {key: value or "" for key, value in stated.items()}
 
-    def refuse_misspelt(self, place: str, item: Mapping[str, Any]) -> None:
+    def refuse_misspelt(self, item: Mapping[str, Any], place: str = "") -> None:
         # One client would read a field there, and another would not: one manifest would be two images.
         if item.keys() <= _FIELDS:
             return
         for key in item.keys() - _FIELDS:
             if field := _FOLDED.get(key.casefold()):
-                self.problems.append(f"{place}has the key {key!r:.80}, which some clients take for {field!r}")
+                where = f"{place}: " if place else ""
+                self.problems.append(f"{where}has the key {key!r:.80}, which some clients take for {field!r}")
 
     def config(self) -> tuple[Descriptor, ...]:
         return self._descriptor("config", self.document.get("config"))
@@ -195,15 +199,16 @@ class _Reader:
         if not isinstance(item, dict):
             self.problems.append(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
             return ()
-        self.refuse_misspelt(f"{place}: ", item)
-        if not isinstance(item.get("mediaType"), str | None):
-            self.problems.append(f"{place} has the mediaType {item['mediaType']!r:.80}, which is no text")
+        self.refuse_misspelt(item, place)
+        stated = item.get("mediaType")
+        if stated is not None and not isinstance(stated, str):
+            self.problems.append(f"{place} has the mediaType {stated!r:.80}, which is no text")
         try:
             digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))
         except ValueError as error:
             self.problems.append(f"{place}: {error}")
             return ()
-        return (Descriptor(place=place, digest=digest, size=size, has_urls=bool(item.get("urls"))),)
+        return (Descriptor(place, digest, size, bool(item.get("urls"))),)
 
 
 def _size(value: object) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scr_export.oci import mediatype
-from scr_export.oci.digest import Digest
+from scr_export.oci.digest import ALGORITHMS, Digest
 from scr_export.oci.manifest import Manifest
 from scr_export.oci.mediatype import MediaType
 from scr_export.oci.name import Tag
@@ -43,6 +43,8 @@ class Referrer:
 def subject_of(tag: Tag) -> Digest | None:
     """The digest whose referrers an index with this tag lists ("Referrers Tag Schema"), None if it is another tag."""
     algorithm, _, encoded = tag.partition("-")
+    if algorithm not in ALGORITHMS:
+        return None
     try:
         return Digest.parse(f"{algorithm}:{encoded}")
     except ValueError:

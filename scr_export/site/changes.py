@@ -71,7 +71,9 @@ class Linking:
 
     def can(self, content: Content) -> bool:
         """Whether this file can stand in the site itself, rather than a copy of it."""
-        return content.device == self.device and content.readable and content.identity not in self.refused
+        if content.device != self.device or not content.readable:
+            return False
+        return not self.refused or content.identity not in self.refused
 
 
 def compare(plan: Plan, directories: Iterable[Directory], linking: Linking) -> Changes:
@@ -121,17 +123,17 @@ def _is_as_planned(
     changes: Changes, directory: Directory, name: str, seen: Seen, entry: Entry, linking: Linking
 ) -> bool:
     match entry:
-        case Pointer(target):
-            return seen.kind is Kind.LINK and directory.target(name) == target
-        case Text(data):
-            return seen.kind is Kind.FILE and directory.holds(name, data)
-        case Head(content):
-            inner = f"{name}/{name}"
-            return seen.kind is Kind.DIRECTORY and _is_content(changes, directory, inner, content, linking)
         case Content():
             if seen.kind is Kind.FILE and seen.inode == entry.inode and linking.can(entry):
                 return True  # what the listing says is enough: nothing need be looked at
             return seen.kind is Kind.FILE and _is_content(changes, directory, name, entry, linking)
+        case Head(content):
+            inner = f"{name}/{name}"
+            return seen.kind is Kind.DIRECTORY and _is_content(changes, directory, inner, content, linking)
+        case Pointer(target):
+            return seen.kind is Kind.LINK and directory.target(name) == target
+        case Text(data):
+            return seen.kind is Kind.FILE and directory.holds(name, data)
         case Pages():
             # Its name tells what is in it, but only when it is in use was all of it on the disk.
             return seen.kind is Kind.DIRECTORY and directory.target(paths.PAGES) == name

@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from enum import StrEnum
 from itertools import accumulate
 
 from scr_export.images.content import Content, chunks, directory_at, open_directory, open_file, read_file
@@ -33,7 +33,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _NO_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-class How(Enum):
+class How(StrEnum):
     """How content came into the site."""
 
     LINKED = "linked"
@@ -204,6 +204,8 @@ class Tree:
 
     def directory(self, path: str) -> int:
         """A descriptor of this directory of the site, which is made if need be; good until the next call."""
+        if self._way and self._way[-1][0] == path:
+            return self._way[-1][1]
         while self._way and not f"{path}/".startswith(f"{self._way[-1][0]}/"):
             os.close(self._way.pop()[1])
         known = self._way[-1][0] if self._way else ""

@@ -90,11 +90,11 @@ def _status(name: str, directory: int) -> os.stat_result | None:
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:
-    if entry.is_symlink():
-        return Kind.LINK
+    if entry.is_file(follow_symlinks=False):
+        return Kind.FILE
     if entry.is_dir(follow_symlinks=False):
         return Kind.DIRECTORY
-    return Kind.FILE if entry.is_file(follow_symlinks=False) else Kind.OTHER
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER
 
 
 def _seen(status: os.stat_result) -> Seen:

@@ -27,6 +27,7 @@ ROWS: dict[str, Callable[[Work], list[Line]]] = {
         export_rows.first,
         export_rows.again,
         export_rows.changed,
+        export_rows.bare,
         export_rows.digest,
         export_rows.reread,
         export_rows.linear,

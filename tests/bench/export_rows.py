@@ -20,10 +20,12 @@ from tests.bench.measure import (
     Spread,
     bounded,
     by_clock,
+    compared,
     cost,
     in_turns,
     megabytes,
     milliseconds,
+    seconds,
     verdict,
 )
 from tests.bench.work import SCR_EXPORT, Work, export, need, processors
@@ -63,6 +65,20 @@ def changed(work: Work) -> list[Line]:
         return work.timed(export(work.standard, site, "--verify", "size"))
 
     return [_paired("1 % of the tags changed", exported, "cp -al", work.linked(), work.size.pairs, 0.5)]
+
+
+def bare(work: Work) -> list[Line]:
+    """What an export asks of the system, and nothing else, against `cp -al`."""
+    site, linked = work.site(work.standard, "--verify", "size"), work.linked()
+
+    def told(what: str, asked: Callable[[], float]) -> Line:
+        ours, theirs = in_turns(asked, lambda: linked().wall, work.size.pairs)
+        return compared(f"bare system calls of an export, to {what}", ours, "cp -al", theirs, unit=seconds)
+
+    return [
+        told("look", lambda: _bare(work, "look", work.standard, site)),
+        told("make", lambda: _bare(work, "make", site, work.fresh())),
+    ]
 
 
 def digest(work: Work) -> list[Line]:
@@ -161,6 +177,13 @@ def _paired(
 ) -> Line:
     ours, theirs = in_turns(measured, against, pairs)
     return by_clock(row, ours, other, theirs, goal)
+
+
+def _bare(work: Work, *arguments: str | Path) -> float:
+    """Seconds, as the program itself tells them."""
+    work.settle()
+    command = [sys.executable, "-m", "tests.bench.bare", *arguments]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def _few(work: Work) -> int:

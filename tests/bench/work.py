@@ -83,10 +83,14 @@ class Work:
 
     def timed(self, command: Command) -> Cost:
         """Run a command when all that was written before is on the disk."""
+        self.settle()
+        return cost(command)
+
+    def settle(self) -> None:
+        """Wait until all that was written is on the disk; then, if asked for, empty the caches."""
         subprocess.run(["sync", "-f", self.directory], check=True)
         if self._cold:
             Path("/proc/sys/vm/drop_caches").write_text("3")
-        return cost(command)
 
     def anew(self, command: Callable[[Path], Command]) -> Callable[[], Cost]:
         """A run of a command that makes a directory."""

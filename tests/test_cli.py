@@ -257,11 +257,19 @@ def test_a_reader_that_went_away(images: Path, site: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "7"])
-def test_jobs(images: Path, site: Path, jobs: str) -> None:
-    for number in range(4):
-        write_image(images / f"app/{number}", seed=number)
-    assert export(images, site, "--jobs", jobs)["hashed"] > 0
+def test_any_number_of_threads_reads_every_blob(images: Path, site: Path, jobs: str) -> None:
+    """Large and small ones: hashed once, and each told when a byte of it is another."""
+    blobs: dict[Path, bytes] = {}
+    for name, size in (("large", 2**20), ("small", 2**10)):
+        built = write_image(images / name / "v1", seed=size, layer_size=size)
+        blobs |= {images / name / "v1" / digest[7:]: blob for digest, blob in built.blobs.items()}
+    assert {len(blob) > 2**20 for blob in blobs.values()} == {True, False}
+    assert export(images, site, "--jobs", jobs)["hashed"] == sum(map(len, blobs.values()))
     assert_whole(site)
+    for file, blob in blobs.items():
+        file.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
+    told = export(images, site, "--jobs", jobs, status=1)["faults"]
+    assert sorted(fault["what"].split()[0] for fault in told) == sorted(file.name for file in blobs)
 
 
 def test_who_watches_a_terminal_sees_how_far_it_is(images: Path, site: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 from scr_export.oci.digest import Digest
 
 _READ_SIZE = 1024 * 1024
+# So many threads read files of less bytes. They hold the interpreter's lock most of the time, and more would be slower.
+_SMALL, _SMALL_AT_ONCE = 64 * 1024, 2
 # A FIFO must not make us wait, and a link must not lead us away.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -174,14 +177,15 @@ class _Reader:
 
 
 def defects(
-    contents: Iterable[Content], root: int, jobs: int, read: Callable[[int], None] = lambda _: None
+    contents: Collection[Content], root: int, jobs: int, read: Callable[[int], None] = lambda _: None
 ) -> list[tuple[Content, str]]:
     """Read files, `jobs` at a time, the largest first; tell which are not what they must be.
 
     `read` is told of every piece's length.
     """
-    # The many that are smaller than a piece come directory by directory.
-    queue = iter(sorted(contents, key=lambda content: (-(content.size // _READ_SIZE), content.path)))
+    large = iter(sorted((c for c in contents if c.size >= _SMALL), key=lambda content: -content.size))
+    # Of the small ones there are many; they come directory by directory.
+    small = iter(sorted((c for c in contents if c.size < _SMALL), key=lambda content: content.path))
     lock, stopped = threading.Lock(), threading.Event()
     found: list[tuple[Content, str]] = []
 
@@ -191,7 +195,8 @@ def defects(
         with lock:
             read(length)
 
-    def work(_: int) -> None:
+    def work(number: int) -> None:
+        queue = chain(large, small) if number < _SMALL_AT_ONCE else large
         with closing(_Reader(root, counted)) as reader:
             while not stopped.is_set():
                 with lock:

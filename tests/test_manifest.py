@@ -31,6 +31,12 @@ def problems(raw: bytes) -> list[str]:
     return caught.value.problems
 
 
+def with_descriptor(place: str, descriptor: dict[str, Any]) -> bytes:
+    """A manifest that has this descriptor at `config`, `subject`, `layers[0]` or `manifests[0]`."""
+    key, bracket, _ = place.partition("[")
+    return json.dumps((INDEX if key == "manifests" else OCI) | {key: [descriptor] if bracket else descriptor}).encode()
+
+
 @pytest.mark.parametrize("media_type", sorted(mediatype.MANIFESTS))
 def test_a_stated_type_is_taken_and_has_its_descriptors(media_type: str) -> None:
     fields = {"manifests": [BLOB]} if media_type in mediatype.INDEXES else {"config": BLOB, "layers": [BLOB, BLOB]}
@@ -175,12 +181,7 @@ def test_sizes_at_the_limits(size: int) -> None:
 @pytest.mark.parametrize("place", ["config", "layers[0]", "manifests[0]"])
 def test_a_digest_is_a_digest_wherever_it_stands(place: str, digest: object) -> None:
     bad = BLOB | {"digest": digest}
-    document = (
-        INDEX | {"manifests": [bad]}
-        if place == "manifests[0]"
-        else OCI | ({"config": bad} if place == "config" else {"layers": [bad]})
-    )
-    [problem] = problems(json.dumps(document).encode())
+    [problem] = problems(with_descriptor(place, bad))
     assert problem.startswith(f"{place}: ")
 
 
@@ -278,11 +279,32 @@ def test_what_cannot_be_told_of_a_referrer_is_refused(
         (INDEX | {"Manifests": []}, "take for 'manifests'"),
         (OCI | {"config": BLOB | {"Digest": f"sha256:{HEX}"}}, "config: has the key 'Digest'"),
         (OCI | {"layers": [BLOB, BLOB | {"SIZE": 8}]}, "layers[1]: has the key 'SIZE'"),
-        (OCI | {"layers": [BLOB | {"mediaType": ["a"]}]}, "layers[0] has the mediaType ['a'], which is no text"),
     ],
 )
 def test_what_clients_may_read_in_another_way_is_refused(document: object, says: str) -> None:
     assert says in "; ".join(problems(json.dumps(document).encode()))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"mediaType": ["a"]},
+        {"artifactType": 7},
+        {"data": {}},
+        {"urls": "http://127.0.0.1/"},
+        {"urls": [7]},
+        {"annotations": []},
+        {"annotations": {"a": 1}},
+        {"platform": "linux/amd64"},
+        {"platform": {"architecture": 64, "os": "linux"}},
+        {"platform": {"os.features": "win32k"}},
+    ],
+)
+@pytest.mark.parametrize("place", ["config", "layers[0]", "manifests[0]", "subject"])
+def test_a_field_of_another_type_is_refused(place: str, field: dict[str, Any]) -> None:
+    [(key, value)] = field.items()
+    told = problems(with_descriptor(place, BLOB | field))
+    assert f"{place} has the {key} {value!r}, which clients cannot read" in told
 
 
 def test_keys_that_nobody_reads_are_free() -> None:
@@ -290,6 +312,12 @@ def test_keys_that_nobody_reads_are_free() -> None:
     assert len(parse(document).blobs) == 2
 
 
-def test_null_is_no_annotation_and_no_type() -> None:
-    manifest = parse(OCI | {"annotations": {"a": None, "b": "c"}, "layers": [BLOB | {"mediaType": None}]})
+def test_null_is_as_good_as_nothing() -> None:
+    fields = dict.fromkeys(("mediaType", "artifactType", "data", "urls", "annotations", "platform"))
+    platform = {
+        "platform": {"architecture": None, "os.features": None, "x": 7},
+        "urls": [None],
+        "annotations": {"a": None},
+    }
+    manifest = parse(OCI | {"annotations": {"a": None, "b": "c"}, "layers": [BLOB | fields, BLOB | platform]})
     assert manifest.annotations == {"a": "", "b": "c"}

@@ -167,12 +167,10 @@ class _Reader:
 
     def annotations(self) -> Mapping[str, str]:
         stated = self.document.get("annotations")
-        if stated is None:
-            return {}
-        if not isinstance(stated, dict) or not all(isinstance(value, str | None) for value in stated.values()):
+        if not _is_map_of_texts(stated):
             self.problems.append("has annotations that are not all texts, which clients refuse")
             return {}
-        return {key: value or "" for key, value in stated.items()}
+        return {key: value or "" for key, value in (stated or {}).items()}
 
     def refuse_misspelt(self, item: Mapping[str, Any], place: str = "") -> None:
         # One client would read a field there, and another would not: one manifest would be two images.
@@ -182,6 +180,11 @@ class _Reader:
             if field := _FOLDED.get(key.casefold()):
                 where = f"{place}: " if place else ""
                 self.problems.append(f"{where}has the key {key!r:.80}, which some clients take for {field!r}")
+
+    def _refuse_mistyped(self, item: Mapping[str, Any], place: str) -> None:
+        for key, value in item.items():
+            if key in _OF_DESCRIPTOR and not _OF_DESCRIPTOR[key](value):
+                self.problems.append(f"{place} has the {key} {value!r:.80}, which clients cannot read")
 
     def config(self) -> tuple[Descriptor, ...]:
         return self._descriptor("config", self.document.get("config"))
@@ -200,9 +203,7 @@ class _Reader:
             self.problems.append(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
             return ()
         self.refuse_misspelt(item, place)
-        stated = item.get("mediaType")
-        if stated is not None and not isinstance(stated, str):
-            self.problems.append(f"{place} has the mediaType {stated!r:.80}, which is no text")
+        self._refuse_mistyped(item, place)
         try:
             digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))
         except ValueError as error:
@@ -215,3 +216,34 @@ def _size(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_SIZE:
         raise ValueError(f"{value!r:.80} is not a size in bytes")
     return value
+
+
+def _is_text(value: object) -> bool:
+    # Clients written in Go read null as if the field were absent.
+    return value is None or isinstance(value, str)
+
+
+def _is_texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_text, value)))
+
+
+def _is_map_of_texts(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(_is_text, value.values())))
+
+
+def _is_platform(value: object) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    return all(_OF_PLATFORM[key](each) for key, each in value.items() if key in _OF_PLATFORM)
+
+
+# What fields must be: clients written in Go refuse a manifest whole where one of them is something else.
+_OF_PLATFORM = dict.fromkeys(("architecture", "os", "os.version", "variant"), _is_text) | {"os.features": _is_texts}
+_OF_DESCRIPTOR = {
+    "mediaType": _is_text,
+    "artifactType": _is_text,
+    "data": _is_text,
+    "urls": _is_texts,
+    "annotations": _is_map_of_texts,
+    "platform": _is_platform,
+}

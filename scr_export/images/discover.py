@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,14 +38,14 @@ def discover(images: int, findings: Findings) -> Iterator[ImageDirectory]:
 
 
 def _walk(directory: int, path: str, findings: Findings) -> Iterator[ImageDirectory]:
+    if _has_manifest(directory):
+        yield ImageDirectory(path, directory)
+        return
     try:
         with os.scandir(directory) as listing:
             entries = list(listing)
     except OSError as error:
         findings.fault(path, "unreadable", f"cannot be listed: {error.strerror}", "let this user read it")
-        return
-    if any(entry.name == "manifest.json" and not entry.is_dir(follow_symlinks=False) for entry in entries):
-        yield ImageDirectory(path, directory)
         return
     entries.sort(key=lambda entry: entry.name)
     _report_half_copied(path, entries, findings)
@@ -58,6 +60,14 @@ def _walk(directory: int, path: str, findings: Findings) -> Iterator[ImageDirect
             )
         elif entry.is_dir(follow_symlinks=False) and entry.name != _NOT_AN_IMAGE:
             yield from _descend(directory, entry.name, below, findings)
+
+
+def _has_manifest(directory: int) -> bool:
+    try:
+        status = os.stat("manifest.json", dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        return error.errno != errno.ENOENT  # what else is wrong, whoever reads it will tell
+    return not stat.S_ISDIR(status.st_mode)
 
 
 def _descend(directory: int, name: str, path: str, findings: Findings) -> Iterator[ImageDirectory]:

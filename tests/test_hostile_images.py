@@ -124,12 +124,12 @@ def test_a_failure_leaves_no_trace(images: Path, tmp_path: Path, made: bool) -> 
 
 
 def test_what_cannot_be_read_is_told(images: Path, site: Path) -> None:
-    unreadable = [images / "directory", images / "manifest/v1/manifest.json"]
-    for name in ("directory", "manifest", "layer", "good"):
+    unreadable = {images / "directory": 0, images / "listed": 0o444, images / "manifest/v1/manifest.json": 0}
+    for name in ("directory", "listed", "manifest", "layer", "good"):
         built = write_image(images / f"{name}/v1")
-    unreadable.append(blob(images / "layer/v1", built))
-    for path in unreadable:
-        path.chmod(0)
+    unreadable[blob(images / "layer/v1", built)] = 0
+    for path, mode in unreadable.items():
+        path.chmod(mode)
     try:
         process = wait(start("--json", images, site, obedient=True))
     finally:
@@ -138,6 +138,7 @@ def test_what_cannot_be_read_is_told(images: Path, site: Path) -> None:
     assert process.returncode == 1
     assert codes(json.loads(process.stdout)) == {
         ("directory", "unreadable"),
+        ("listed", "unreadable"),
         ("manifest/v1", "unreadable"),
         ("layer/v1", "unreadable"),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -38,16 +37,15 @@ def discover(images: int, findings: Findings) -> Iterator[ImageDirectory]:
 
 
 def _walk(directory: int, path: str, findings: Findings) -> Iterator[ImageDirectory]:
-    if _has_manifest(directory):
-        yield ImageDirectory(path, directory)
-        return
     try:
-        with os.scandir(directory) as listing:
-            entries = list(listing)
+        is_image = _has_manifest(directory)
+        entries = [] if is_image else _entries(directory)
     except OSError as error:
         findings.fault(path, "unreadable", f"cannot be listed: {error.strerror}", "let this user read it")
         return
-    entries.sort(key=lambda entry: entry.name)
+    if is_image:
+        yield ImageDirectory(path, directory)
+        return
     _report_half_copied(path, entries, findings)
     for entry in entries:
         below = f"{path}/{entry.name}" if path else entry.name
@@ -64,10 +62,14 @@ def _walk(directory: int, path: str, findings: Findings) -> Iterator[ImageDirect
 
 def _has_manifest(directory: int) -> bool:
     try:
-        status = os.stat("manifest.json", dir_fd=directory, follow_symlinks=False)
-    except OSError as error:
-        return error.errno != errno.ENOENT  # what else is wrong, whoever reads it will tell
-    return not stat.S_ISDIR(status.st_mode)
+        return not stat.S_ISDIR(os.stat("manifest.json", dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _entries(directory: int) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
 
 
 def _descend(directory: int, name: str, path: str, findings: Findings) -> Iterator[ImageDirectory]:

@@ -179,7 +179,7 @@ class _Reader:
 def defects(
     contents: Collection[Content], root: int, jobs: int, read: Callable[[int], None] = lambda _: None
 ) -> list[tuple[Content, str]]:
-    """Read files, `jobs` at a time, the largest first; tell which are not what they must be.
+    """Read files, the largest first and up to `jobs` at a time; tell which are not what they must be.
 
     `read` is told of every piece's length.
     """

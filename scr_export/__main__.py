@@ -1,5 +1,5 @@
 """`python -m scr_export` is `scr-export`."""
 
-from scr_export.cli import main
+from scr_export.entry import main
 
 main()

@@ -7,24 +7,33 @@ import io
 import json
 import math
 import os
-import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import typer
 
 from scr_export import __version__
-from scr_export.errors import BadImages, Findings, ScrExportError, printable, reason
-from scr_export.export import Order, export, verify
-from scr_export.oci.name import repository_name
-from scr_export.report import findings_as_dict
+from scr_export.commands.export import ExportOptions, RemovalLimit, export
+from scr_export.commands.verify import verify
+from scr_export.entry import Terminated
+from scr_export.errors import ImagesError, ScrExportError, reason
+from scr_export.oci.name import parse_repository_name
+from scr_export.problems import Problem, Problems
+from scr_export.report import SCHEMA, problems_as_dict
+from scr_export.text import count, printable
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
 _COMMANDS = {"export", "verify", "--help", "--version"}
+_MOST_OF_A_KIND = 10  # problems of one code in one image that are printed; --json has all
+_TRACEBACK = "SCR_EXPORT_TRACEBACK"
+
+
+T = TypeVar("T")
 
 
 class Verify(StrEnum):
@@ -34,8 +43,23 @@ class Verify(StrEnum):
     size = "size"
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, told apart from SIGINT by the exit status alone."""
+class _Output(NamedTuple):
+    """How a command tells what it did."""
+
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+
+class _Result(Protocol):
+    """The report of a command."""
+
+    problems: Problems
+
+    @property
+    def details(self) -> Sequence[str]: ...
+
+    def as_json(self) -> str: ...
 
 
 def _print_version(wanted: bool) -> None:
@@ -56,6 +80,11 @@ def _top(
     """
 
 
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+_Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")]
+_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+
+
 @app.command("export")
 def _export(
     images: Annotated[
@@ -63,9 +92,11 @@ def _export(
     ],
     site: Annotated[str, typer.Argument(metavar="SITE", help="Directory to make or update. A web server's root.")],
     name_prefix: Annotated[str, typer.Option(metavar="PREFIX", help="Put PREFIX/ before every repository name.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")] = _CPUS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would change, tag by tag. Write nothing.")
+    ] = False,
+    as_json: _Json = False,
+    jobs: _Jobs = _CPUS,
     verify: Annotated[Verify, typer.Option(help="What is checked of a blob before it is published.")] = Verify.digest,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Publish the good images, report the bad ones, exit 1.")
@@ -73,18 +104,28 @@ def _export(
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Leave in SITE what IMAGES no longer has.")] = False,
     grace: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How long content that nothing names stays for pulls in flight."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="Keep unreferenced content this long, so that running pulls can finish."
+        ),
     ] = 900,
+    max_remove: Annotated[
+        str,
+        typer.Option(
+            metavar="N|N%",
+            help="Publish nothing if more tags than N, or N% of those served, would go. Default: no limit.",
+        ),
+    ] = "",
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print every tag that is added (+), moved (~) or removed (-).")
+    ] = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Make SITE the registry of the images below IMAGES. Only differences are written; IMAGES is never changed."""
-    if name_prefix:
-        try:
-            repository_name(name_prefix)
-        except ValueError as error:
-            raise typer.BadParameter(f"--name-prefix: {error}") from None
+    _check_option("--name-prefix", lambda: name_prefix and parse_repository_name(name_prefix))
+    limit = _check_option("--max-remove", lambda: RemovalLimit.parse(max_remove) if max_remove else None)
     if not grace < math.inf:  # neither is "nan"
         raise typer.BadParameter(f"--grace: {grace} is no number of seconds")
-    order = Order(
+    options = ExportOptions(
         images=images,
         site=site,
         prefix=name_prefix,
@@ -94,43 +135,83 @@ def _export(
         keep_going=keep_going,
         prune=not no_prune,
         grace=grace,
+        max_remove=limit,
     )
-    raise typer.Exit(_status_of(lambda: _run_export(order, as_json), "export"))
+    output = _Output(as_json, quiet, verbose or dry_run)
+    interrupted = "every tag of the site can still be pulled"
+    raise typer.Exit(_run("export", lambda: export(options), output, images, site, interrupted))
 
 
-def _run_export(order: Order, as_json: bool) -> int:
+@app.command("verify")
+def _verify(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, here or elsewhere.")],
+    as_json: _Json = False,
+    jobs: _Jobs = _CPUS,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every tag.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Check that everything that SITE answers for can be pulled completely. IMAGES is not needed."""
+    output = _Output(as_json, quiet, verbose)
+    raise typer.Exit(
+        _run("verify", lambda: verify(site, jobs), output, "", site, "the site was not checked to the end")
+    )
+
+
+def _check_option(name: str, parse: Callable[[], T]) -> T:
     try:
-        report = export(order)
-    except ScrExportError as error:
-        findings = error.findings if isinstance(error, BadImages) else Findings()
-        _tell(findings, order.images)
-        if as_json:
-            print(json.dumps({"site": order.site, "error": str(error), **findings_as_dict(findings)}, indent=2))
-        raise
-    _tell(report.findings, order.images)
-    print(report.as_json() if as_json else report)
-    return 1 if report.findings.faults else 0
+        return parse()
+    except ValueError as error:
+        raise typer.BadParameter(f"{name}: {error}") from None
 
 
-def _status_of(work: Callable[[], int], name: str) -> int:
-    """The exit status of a piece of work; whatever stops it is told in one line."""
+def _run(name: str, work: Callable[[], _Result], output: _Output, images: str, site: str, interrupted: str) -> int:
+    """Do the work of a command and print its report. Returns the exit status; what stops the work is one line."""
     try:
-        status = work()
-        sys.stdout.flush()
-        return status
+        report = work()
     except ScrExportError as error:
+        problems = error.problems if isinstance(error, ImagesError) else Problems()
+        _print_problems(problems, output, images, site)
+        if output.as_json:
+            document: dict[str, Any] = {"schema": SCHEMA, "site": site, "error": str(error)}
+            _print(json.dumps(document | problems_as_dict(problems), indent=2))
         return _stopped(str(error), error.exit_status)
-    except _Terminated:
-        return _stopped(f"{name} terminated; the site is whole", 143)
+    except Terminated:
+        return _stopped(f"{name} terminated; {interrupted}", 143)
     except KeyboardInterrupt:
-        return _stopped(f"{name} interrupted; the site is whole", 130)
-    except BrokenPipeError:  # nobody reads the report any more, nor what is still in the buffer
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        return _stopped(reason(error), 1)
-    except Exception as error:  # a defect of this program: still one line, and no file was left half made
-        return _stopped(f"internal error, please report it: {type(error).__name__}: {printable(str(error))}", 1)
+        return _stopped(f"{name} interrupted; {interrupted}", 130)
+    _print_problems(report.problems, output, images, site)
+    if output.as_json:
+        _print(report.as_json())
+    elif not output.quiet:
+        _print("\n".join([*(report.details if output.verbose else ()), str(report)]))
+    return 1 if report.problems.faults else 0
+
+
+def _print_problems(problems: Problems, output: _Output, images: str, site: str) -> None:
+    roots = {"IMAGES": images, "SITE": site}
+    printed: Counter[tuple[str, str]] = Counter()
+    for problem in (*(() if output.quiet else problems.warnings), *problems.faults):
+        kind = problem.path, problem.code
+        printed[kind] += 1
+        if printed[kind] <= _MOST_OF_A_KIND:
+            _print_problem(problem, roots[problem.origin])
+    for (path, code), number in printed.items():
+        if number > _MOST_OF_A_KIND:
+            more = count(number - _MOST_OF_A_KIND, "problem")
+            print(f"{printable(path)}: {more} more of this kind ({code}); --json has all", file=sys.stderr)
+
+
+def _print_problem(problem: Problem, root: str) -> None:
+    word = "error" if problem.severity == "fault" else "warning"
+    where = printable(os.path.join(root, problem.path))
+    print(f"{word}: {where}: {printable(problem.what)}; {printable(problem.remedy)}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader went away; so that Python does not try again at its end:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _stopped(message: str, status: int) -> int:
@@ -138,44 +219,30 @@ def _stopped(message: str, status: int) -> int:
     return status
 
 
-@app.command("verify")
-def _verify(
-    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, here or elsewhere.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")] = _CPUS,
-) -> None:
-    """Check that all that SITE answers can be pulled whole. Nothing is changed, and IMAGES is not needed."""
-    raise typer.Exit(_status_of(lambda: _run_verify(site, jobs, as_json), "verify"))
-
-
-def _run_verify(site: str, jobs: int, as_json: bool) -> int:
-    report = verify(site, jobs)
-    _tell(report.findings, site)
-    print(report.as_json() if as_json else report)
-    return 1 if report.findings.faults else 0
-
-
-def _tell(findings: Findings, root: str) -> None:
-    for word, faults in (("warning", findings.warnings), ("error", findings.faults)):
-        for fault in faults:
-            where = printable(os.path.join(root, fault.path))
-            print(f"{word}: {where}: {printable(fault.what)}; {printable(fault.remedy)}", file=sys.stderr)
-
-
-def main() -> NoReturn:
-    """Run the command line; every way out ends in an exit status of the contract."""
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit status."""
     os.umask(0o022)  # a web server is another user
     gc.disable()  # an export makes many values and no cycles
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _terminate)
-    arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS:
         arguments = ["export", *arguments]
-    app(arguments, prog_name="scr-export")
-    sys.exit(0)
+    try:
+        return _status_of(arguments)
+    except OSError as error:
+        return _stopped(reason(error), 1)
+    except Exception as error:  # a defect of this program: still one line, and no file was left half made
+        if os.environ.get(_TRACEBACK):
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {printable(str(error))}"
+        return _stopped(f"internal error, please report it: {what} ({_TRACEBACK}=1 shows where)", 1)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _status_of(arguments: Sequence[str]) -> int:
+    try:
+        app(list(arguments), prog_name="scr-export")
+    except SystemExit as end:
+        sys.stdout.flush()
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

@@ -6,167 +6,166 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from scr_export.errors import Fault, Findings, printable
-from scr_export.images.content import Content
+from scr_export.problems import Problem, Problems
+from scr_export.publish.directory.publish import Transfer
+from scr_export.publish.directory.tree import Placement
 from scr_export.site import paths
-from scr_export.site.changes import Change, Changes, Removal
-from scr_export.site.files import How
-from scr_export.site.observe import Kind
-from scr_export.site.plan import Head, Pointer, Text
-from scr_export.site.verify import Checked
+from scr_export.site.compare import Changes, Removal, TagChange
+from scr_export.site.entries import Kind
+from scr_export.site.roles import Role
+from scr_export.text import count, printable, size
+
+SCHEMA = 1  # of every JSON document; it counts up when a key goes or changes its meaning
+
+_NOUNS = {Role.TAG: "tag", Role.MANIFEST: "manifest", Role.INDEX: "manifest", Role.BLOB: "blob"}
+_NOUNS |= {Role.REFERRERS: "list", Role.SNIPPET: "snippet", Role.OTHER: "other"}
+_ORDER = ("tag", "manifest", "blob", "list", "snippet", "other")
 
 
 @dataclass(slots=True)
 class Report:
-    """The facts of one export. `waiting_until` is in seconds since 1970, `seconds` is a duration."""
+    """The facts of one export.
+
+    `hashed` is in bytes, `seconds` a duration, `unreferenced_until` in seconds since 1970. `added`, `changed` and
+    `removed` count by noun.
+    """
 
     site: str
     dry_run: bool = False
     repositories: int = 0
     images: int = 0
     tags: int = 0
+    tag_changes: list[TagChange] = field(default_factory=list)
     added: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
-    kept: int = 0
-    files: Counter[How] = field(default_factory=Counter)
-    bytes: Counter[How] = field(default_factory=Counter)
+    unchanged: int = 0
+    made_public: int = 0
+    transfer: Transfer = field(default_factory=Transfer)
     hashed: int = 0
-    waiting: int = 0
-    waiting_until: float = 0
+    unreferenced: int = 0
+    unreferenced_until: float = 0
     seconds: float = 0
-    findings: Findings = field(default_factory=Findings)
+    problems: Problems = field(default_factory=Problems)
 
-    def count(self, changes: Changes, grace: float) -> None:
-        """Take over what is to be done."""
-        self.kept = changes.keep
+    def describe(self, changes: Changes, grace: float) -> None:
+        """Take over what is to be done. `grace` is in seconds."""
+        self.unchanged = changes.unchanged
+        self.tag_changes = sorted(changes.tags, key=lambda each: (each.repository, each.tag))
+        self.made_public = len(changes.chmod)
         for change in changes.make:
-            if kind := _kind_of_change(change):
-                (self.changed if change.over else self.added)[kind] += 1
-        self.removed.update(kind for removal in changes.remove if (kind := _kind_of_removal(removal)))
-        self.waiting = len(changes.waiting)
-        self.waiting_until = max(changes.waiting.values(), default=0) + grace if changes.waiting else 0
+            if noun := _noun(change.role, change.name):
+                (self.changed if change.replaces else self.added)[noun] += 1
+        self.removed.update(noun for removal in changes.remove if (noun := _noun_of_removal(removal)))
+        self.unreferenced = len(changes.unreferenced)
+        self.unreferenced_until = max(changes.unreferenced.values(), default=-grace) + grace
 
     def as_json(self) -> str:
-        """One JSON document."""
+        """Return one JSON document."""
         document: dict[str, Any] = {
+            "schema": SCHEMA,
             "site": self.site,
             "dry_run": self.dry_run,
             "repositories": self.repositories,
             "images": self.images,
             "tags": self.tags,
-            "added": _every(self.added),
-            "changed": _every(self.changed),
-            "removed": _every(self.removed),
-            "kept": self.kept,
-            "files": {how.value: self.files[how] for how in How},
-            "bytes": {how.value: self.bytes[how] for how in How},
+            "tag_changes": _tag_changes(self.tag_changes),
+            "added": _counts(self.added),
+            "changed": _counts(self.changed),
+            "removed": _counts(self.removed),
+            "unchanged": self.unchanged,
+            "files": {placement.value: self.transfer.files[placement] for placement in Placement},
+            "bytes": {placement.value: self.transfer.sizes[placement] for placement in Placement},
+            "why_copied": dict(self.transfer.why_copied),
             "hashed": self.hashed,
-            "waiting": {"entries": self.waiting, "until": self.waiting_until},
+            "unreferenced": {"count": self.unreferenced, "until": self.unreferenced_until},
             "seconds": round(self.seconds, 3),
-            **findings_as_dict(self.findings),
+            **problems_as_dict(self.problems),
         }
         return json.dumps(document, indent=2)
 
+    @property
+    def details(self) -> list[str]:
+        """A line for each tag that appears, moves or goes."""
+        return [_line_of_tag(change) for change in self.tag_changes]
+
     def __str__(self) -> str:
         lines = [
-            f"{printable(self.site)}: {_many(self.images, 'image')} in {_many(self.repositories, 'repository')}, "
-            f"{_many(self.tags, 'tag')}" + (" (dry run: nothing is written)" if self.dry_run else "")
+            f"{printable(self.site)}: {count(self.images, 'image')} in {count(self.repositories, 'repository')}, "
+            f"{count(self.tags, 'tag')}" + (" (dry run: nothing is written)" if self.dry_run else "")
         ]
         for word, counts in (("added", self.added), ("changed", self.changed), ("removed", self.removed)):
             if counts:
-                lines.append(f"  {word:9}" + ", ".join(_many(counts[kind], kind) for kind in _KINDS if counts[kind]))
-        if not (self.added or self.changed or self.removed):
+                lines.append(f"  {word:9}" + ", ".join(count(counts[noun], noun) for noun in _ORDER if counts[noun]))
+        if self.made_public:
+            lines.append(f"  mended   {count(self.made_public, 'directory')} that a web server could not enter")
+        if not (self.added or self.changed or self.removed or self.made_public):
             lines.append("  nothing changed")
-        for how in How:
-            if self.files[how]:
-                lines.append(f"  {how.value:9}{_many(self.files[how], 'file')}, {amount(self.bytes[how])}")
-        if self.waiting:
-            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.waiting_until))
-            waiting = _many(self.waiting, "unnamed file")
-            lines.append(f"  waiting  {waiting} for pulls in flight; the first export after {until} removes them")
-        lines.append(f"  hashed   {amount(self.hashed)}; {self.seconds:.2f} s in all")
+        lines += self._placements()
+        if self.unreferenced:
+            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.unreferenced_until))
+            files = count(self.unreferenced, "unreferenced file")
+            lines.append(f"  waiting  {files}, kept for running pulls; the first export after {until} removes them")
+        lines.append(f"  hashed   {size(self.hashed)}; {self.seconds:.2f} s in all")
         return "\n".join(lines)
 
-
-@dataclass(slots=True)
-class VerifyReport:
-    """The facts of one check. `seconds` is a duration."""
-
-    site: str
-    checked: Checked
-    findings: Findings
-    seconds: float
-
-    def as_json(self) -> str:
-        """One JSON document."""
-        document = {"site": self.site, **asdict(self.checked), "seconds": round(self.seconds, 3)}
-        return json.dumps(document | findings_as_dict(self.findings), indent=2)
-
-    def __str__(self) -> str:
-        checked = self.checked
-        counts = ", ".join(_many(getattr(checked, f"{kind}s"), kind) for kind in ("tag", "manifest", "blob"))
-        verdict = _many(len(self.findings.faults), "fault") if self.findings.faults else "all sound"
-        return (
-            f"{printable(self.site)}: {_many(checked.repositories, 'repository')}, {counts}: {verdict}\n"
-            f"  hashed   {amount(checked.bytes)}; {self.seconds:.2f} s in all"
-        )
+    def _placements(self) -> Iterable[str]:
+        transfer = self.transfer
+        for placement in Placement:
+            if transfer.files[placement]:
+                files, amount = count(transfer.files[placement], "file"), size(transfer.sizes[placement])
+                yield f"  {placement.value:9}{files}, {amount}"
+        for reason, number in transfer.why_copied.items():
+            yield f"           not linked: {count(number, 'file')}: {reason}"
 
 
-_KINDS = ("tag", "manifest", "blob", "list", "snippet", "other")
+def _noun(role: Role, name: str) -> str | None:
+    """What an entry counts as; a list counts once, by the link to its pages."""
+    if role in (Role.LIST, Role.CATALOG):
+        return "list" if name == paths.PAGES else None
+    return _NOUNS.get(role)
 
 
-def _kind_of_change(change: Change) -> str | None:
-    """What is counted; a list counts once, by the way to its pages."""
-    match change.entry:
-        case Content():
-            return "blob"
-        case Head():
-            return "manifest"
-        case Pointer(target) if paths.is_head(change.directory, target):
-            return "tag"
-        case Text() if not change.directory:
-            return "snippet"
-    return "list" if isinstance(change.entry, Text) or change.name == paths.PAGES else None
+def _noun_of_removal(removal: Removal) -> str | None:
+    return None if removal.kind is Kind.DIRECTORY and not removal.is_opaque else _noun(removal.role, removal.name)
 
 
-def _kind_of_removal(removal: Removal) -> str | None:
-    if removal.is_content:
-        return "manifest" if removal.kind is Kind.DIRECTORY else "blob"
-    if removal.kind is Kind.LINK and removal.directory.endswith(f"/{paths.MANIFESTS}"):
-        return "tag"
-    if removal.kind is Kind.DIRECTORY or removal.name == paths.TAG_LIST:
-        return None
-    return "list" if removal.name == paths.PAGES or f"/{paths.REFERRERS}/" in removal.directory else "other"
+def _counts(counts: Counter[str]) -> dict[str, int]:
+    return {f"{noun}s": counts[noun] for noun in _ORDER[:4]} | {"other": counts["snippet"] + counts["other"]}
 
 
-def _every(counts: Counter[str]) -> dict[str, int]:
-    return {f"{kind}s": counts[kind] for kind in _KINDS[:4]} | {"other": counts["snippet"] + counts["other"]}
+def _line_of_tag(change: TagChange) -> str:
+    name = f"{change.repository}:{change.tag}"
+    if change.after is None:
+        return f"- {name}"
+    if change.before is None:
+        return f"+ {name} {change.after.digest}"
+    return f"~ {name} {change.before.digest} -> {change.after.digest}"
 
 
-def findings_as_dict(findings: Findings) -> dict[str, Any]:
-    """The two lists of a JSON document."""
+def _tag_changes(changes: Iterable[TagChange]) -> dict[str, list[dict[str, str | None]]]:
+    added: list[dict[str, str | None]] = []
+    moved: list[dict[str, str | None]] = []
+    removed: list[dict[str, str | None]] = []
+    for change in changes:
+        name = f"{change.repository}:{change.tag}"
+        before, after = (each.digest if each else None for each in (change.before, change.after))
+        if after is None:
+            removed.append({"name": name, "digest": before})
+        elif before is None:
+            added.append({"name": name, "digest": after})
+        else:
+            moved.append({"name": name, "from": before, "to": after})
+    return {"added": added, "moved": moved, "removed": removed}
 
-    def listed(faults: Iterable[Fault]) -> list[dict[str, str]]:
-        return [{"path": f.path, "code": f.code, "what": f.what, "remedy": f.remedy} for f in faults]
 
-    return {"faults": listed(findings.faults), "warnings": listed(findings.warnings)}
+def problems_as_dict(problems: Problems) -> dict[str, Any]:
+    """Return the two lists of a JSON document."""
 
+    def listed(found: Iterable[Problem]) -> list[dict[str, str]]:
+        return [{"in": p.origin, "path": p.path, "code": p.code, "what": p.what, "remedy": p.remedy} for p in found]
 
-def _many(count: int, thing: str) -> str:
-    if count == 1:
-        return f"1 {thing}"
-    return f"{count:,} {thing[:-1]}ies" if thing.endswith("ry") else f"{count:,} {thing}s"
-
-
-def amount(count: int) -> str:
-    """Bytes for people, in powers of ten."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    return {"faults": listed(problems.faults), "warnings": listed(problems.warnings)}

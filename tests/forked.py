@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import multiprocessing
 import os
@@ -18,9 +19,9 @@ from typing import NamedTuple, NoReturn
 import pytest
 from typer.testing import CliRunner
 
-from scr_export import cli
-from scr_export.errors import printable
-from scr_export.site import paths
+from scr_export import cli, entry
+from scr_export.commands.documents import documents
+from scr_export.text import printable
 
 # What the interpreter announces before it asks the system for a change, whoever in the program wants it.
 _CHANGES = {"os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.rename", "os.truncate"}
@@ -41,6 +42,7 @@ class Ended(NamedTuple):
 @functools.cache
 def warm() -> None:
     """Load what the command line loads when it is first used, so that no fork has to, nor a user who may not."""
+    importlib.import_module("concurrent.futures.thread")
     assert CliRunner().invoke(cli.app, ["export", "/nowhere", "/nowhere"]).exit_code == 2
     assert printable("\n") == r"\n"
 
@@ -138,7 +140,7 @@ def _status_of(arguments: tuple[str, ...]) -> int:
     sys.argv = ["scr-export", *arguments]
     signal.alarm(TIMEOUT)  # nothing handles it: what hangs dies of it
     try:
-        cli.main()
+        entry.main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 98
     except BaseException:
@@ -149,9 +151,7 @@ def _status_of(arguments: tuple[str, ...]) -> int:
 
 
 def _become(user: int) -> None:
-    # The package may lie where only its owner can read.
-    snippets = {name: paths.snippet(name) for name in paths.SNIPPETS}
-    pytest.MonkeyPatch().setattr(paths, "snippet", snippets.__getitem__)
+    documents()  # the package may lie where only its owner can read
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)

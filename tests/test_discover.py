@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from scr_export.errors import Findings
 from scr_export.images.discover import discover
+from scr_export.problems import Problems
 from tests.builders import write_image
 
 
 def found(images: Path) -> tuple[list[str], dict[str, str]]:
     """The paths of image directories in order, and each fault's code by its path."""
-    findings = Findings()
+    problems = Problems()
     descriptor = os.open(images, os.O_RDONLY)
     try:
-        paths = [each.path for each in discover(descriptor, findings)]
+        paths = [each.path for each in discover(descriptor, problems, [])]
     finally:
         os.close(descriptor)
-    assert not findings.warnings
-    assert all(fault.remedy for fault in findings.faults)
-    return paths, {fault.path: fault.code for fault in findings.faults}
+    assert not problems.warnings
+    assert all(fault.remedy for fault in problems.faults)
+    return paths, {fault.path: fault.code for fault in problems.faults}
 
 
 def image(directory: Path) -> None:

@@ -38,17 +38,17 @@ Caddyfile
 nginx.conf
 v2/
 v2/_catalog -> _pages/@all
-v2/_pages -> _pages@16ff98cc
-v2/_pages@16ff98cc/
-v2/_pages@16ff98cc/@0
-v2/_pages@16ff98cc/@1 -> @1@app
-v2/_pages@16ff98cc/@10
-v2/_pages@16ff98cc/@1@app
-v2/_pages@16ff98cc/@all
-v2/_pages@16ff98cc/app@1
-v2/_pages@16ff98cc/charts/
-v2/_pages@16ff98cc/charts/demo@1
-v2/_pages@16ff98cc/charts%2Fdemo@1
+v2/_pages -> _pages@0cc9c79e
+v2/_pages@0cc9c79e/
+v2/_pages@0cc9c79e/@0
+v2/_pages@0cc9c79e/@1 -> @1@app
+v2/_pages@0cc9c79e/@10
+v2/_pages@0cc9c79e/@1@app
+v2/_pages@0cc9c79e/@all
+v2/_pages@0cc9c79e/app@1
+v2/_pages@0cc9c79e/charts/
+v2/_pages@0cc9c79e/charts/demo@1
+v2/_pages@0cc9c79e/charts%2Fdemo@1
 v2/app/
 v2/app/blobs/
 v2/app/blobs/sha256:33dd98e2
@@ -65,15 +65,15 @@ v2/app/manifests/vnd.oci.image.manifest.v1+json@sha256:75c26b11/vnd.oci.image.ma
 v2/app/manifests/vnd.oci.image.manifest.v1+json@sha256:b4bc956f/
 v2/app/manifests/vnd.oci.image.manifest.v1+json@sha256:b4bc956f/vnd.oci.image.manifest.v1+json@sha256:b4bc956f
 v2/app/tags/
-v2/app/tags/_pages -> _pages@41375e5a
-v2/app/tags/_pages@41375e5a/
-v2/app/tags/_pages@41375e5a/@0
-v2/app/tags/_pages@41375e5a/@1 -> @1@latest
-v2/app/tags/_pages@41375e5a/@10
-v2/app/tags/_pages@41375e5a/@1@latest
-v2/app/tags/_pages@41375e5a/@all
-v2/app/tags/_pages@41375e5a/latest@1
-v2/app/tags/_pages@41375e5a/v1@1
+v2/app/tags/_pages -> _pages@c08f6957
+v2/app/tags/_pages@c08f6957/
+v2/app/tags/_pages@c08f6957/@0
+v2/app/tags/_pages@c08f6957/@1 -> @1@latest
+v2/app/tags/_pages@c08f6957/@10
+v2/app/tags/_pages@c08f6957/@1@latest
+v2/app/tags/_pages@c08f6957/@all
+v2/app/tags/_pages@c08f6957/latest@1
+v2/app/tags/_pages@c08f6957/v1@1
 v2/app/tags/list -> _pages/@all
 v2/charts/
 v2/charts/demo/
@@ -89,12 +89,12 @@ v2/charts/demo/manifests/vnd.oci.image.manifest.v1+json@sha256:0c566468/vnd.oci.
 v2/charts/demo/manifests/vnd.oci.image.manifest.v1+json@sha256:432c1680/
 v2/charts/demo/manifests/vnd.oci.image.manifest.v1+json@sha256:432c1680/vnd.oci.image.manifest.v1+json@sha256:432c1680
 v2/charts/demo/tags/
-v2/charts/demo/tags/_pages -> _pages@afbc8f5d
-v2/charts/demo/tags/_pages@afbc8f5d/
-v2/charts/demo/tags/_pages@afbc8f5d/0.1.0@1
-v2/charts/demo/tags/_pages@afbc8f5d/@0
-v2/charts/demo/tags/_pages@afbc8f5d/@1
-v2/charts/demo/tags/_pages@afbc8f5d/@all
+v2/charts/demo/tags/_pages -> _pages@58e2fad3
+v2/charts/demo/tags/_pages@58e2fad3/
+v2/charts/demo/tags/_pages@58e2fad3/0.1.0@1
+v2/charts/demo/tags/_pages@58e2fad3/@0
+v2/charts/demo/tags/_pages@58e2fad3/@1
+v2/charts/demo/tags/_pages@58e2fad3/@all
 v2/charts/demo/tags/list -> _pages/@all
 """
 
@@ -180,7 +180,8 @@ def test_a_digest_is_one_inode_over_all_repositories(images: Path, site: Path) -
         assert len(inodes(site / "v2", digest)) == 1
         assert inodes(site / "v2", digest) < {path.lstat().st_ino for path in images.rglob(digest[7:])}
     assert len(inodes(site / "v2", head(built))) == 1
-    assert report["hashed"] == 2 * sum(map(len, built.blobs.values())) + sum(map(len, other.blobs.values()))
+    distinct = built.blobs | other.blobs
+    assert report["hashed"] == sum(map(len, distinct.values()))
 
 
 def test_the_second_run_changes_nothing_and_hashes_nothing(images: Path, site: Path) -> None:
@@ -193,7 +194,7 @@ def test_the_second_run_changes_nothing_and_hashes_nothing(images: Path, site: P
     assert second["hashed"] == 0 < first["hashed"]
     assert second["added"] == second["changed"] == second["removed"] == dict.fromkeys(first["added"], 0)
     assert (
-        second["kept"] == sum(first["added"].values()) + 2 * first["added"]["lists"]
+        second["unchanged"] == sum(first["added"].values()) + 2 * first["added"]["lists"]
     )  # each is a directory, two links
     assert second["files"] == {"linked": 0, "reflinked": 0, "copied": 0}
     assert listing(site, without=".scr-export/lock") == before
@@ -216,7 +217,7 @@ def test_a_tag_moves(images: Path, site: Path, tmp_path: Path) -> None:
     report = export(images, site)
     assert os.readlink(site / "v2/app/manifests/v1") == head(new)
     assert report["changed"]["tags"] == 1
-    assert report["waiting"]["entries"] == 1 + len(old.blobs)
+    assert report["unreferenced"]["count"] == 1 + len(old.blobs)
     assert (site / "v2/app/manifests" / head(old) / head(old)).read_bytes() == old.raw
     export(images, site, "--grace", "0")
     assert registry(site) == fresh(images, tmp_path)
@@ -246,7 +247,7 @@ def test_no_prune_leaves_everything(images: Path, site: Path) -> None:
     write_image(images / "app/v2", seed=3)
     report = export(images, site, "--no-prune", "--grace", "0")
     assert not any(report["removed"].values())
-    assert report["waiting"]["entries"] == 0
+    assert report["unreferenced"]["count"] == 0
     assert before < without_pages(registry(site))
     assert tags(site, "app") == ["v1", "v2"]
     assert tags(site, "old") == ["v1"]
@@ -277,13 +278,13 @@ def test_names_go_at_once_and_content_waits(images: Path, site: Path, tmp_path: 
     shutil.rmtree(images / "old")
     began = time.time()
     report = export(images, site)
-    assert report["waiting"]["entries"] == 1 + len(old.blobs)
-    assert began + 900 <= report["waiting"]["until"] <= time.time() + 900
+    assert report["unreferenced"]["count"] == 1 + len(old.blobs)
+    assert began + 900 <= report["unreferenced"]["until"] <= time.time() + 900
     left = {path.name for path in (site / "v2/old").rglob("*")}
     assert left == {"blobs", "manifests", head(old), *old.blobs}
     assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": ["app"]}
     again = export(images, site)
-    assert again["waiting"] == report["waiting"]  # waiting does not begin anew
+    assert again["unreferenced"] == report["unreferenced"]  # waiting does not begin anew
     export(images, site, "--grace", "0")
     assert registry(site) == fresh(images, tmp_path)
 
@@ -293,9 +294,9 @@ def test_the_first_export_after_the_grace_removes(images: Path, site: Path, tmp_
     old = write_image(images / "old/v1", seed=2)
     export(images, site)
     shutil.rmtree(images / "old")
-    assert export(images, site, "--grace", "0.5")["waiting"]["entries"] == 1 + len(old.blobs)
+    assert export(images, site, "--grace", "0.5")["unreferenced"]["count"] == 1 + len(old.blobs)
     time.sleep(0.6)
-    assert export(images, site, "--grace", "0.5")["waiting"]["entries"] == 0
+    assert export(images, site, "--grace", "0.5")["unreferenced"]["count"] == 0
     assert registry(site) == fresh(images, tmp_path)
 
 
@@ -307,7 +308,7 @@ def test_content_that_comes_back_waits_no_more(images: Path, site: Path, tmp_pat
     export(images, site)
     (tmp_path / "old").rename(images / "old")
     report = export(images, site, "--grace", "0")
-    assert report["waiting"]["entries"] == 0
+    assert report["unreferenced"]["count"] == 0
     assert not any(report["removed"].values())
     assert_whole(site)
 
@@ -399,8 +400,8 @@ def test_without_keep_going_one_bad_image_stops_everything(images: Path, site: P
     (images / "app/v3/manifest.json").write_text("[]")
     export(images, site, status=1)
     after = listing(site, without=".scr-export/lock")
-    assert {name: entry for name, entry in after.items() if name != ".scr-export"} == {
-        name: entry for name, entry in before.items() if name != ".scr-export"
+    assert {name: entry for name, entry in after.items() if not name.startswith(".scr-export")} == {
+        name: entry for name, entry in before.items() if not name.startswith(".scr-export")
     }
 
 
@@ -432,7 +433,7 @@ def test_a_dry_run_says_what_the_run_does(images: Path, site: Path) -> None:
     dry = export(images, site, "--dry-run", "--grace", "0")
     assert listing(site) == before
     wet = export(images, site, "--grace", "0")
-    for key in ("added", "changed", "removed", "kept", "hashed", "images", "repositories", "tags"):
+    for key in ("added", "changed", "removed", "unchanged", "tag_changes", "hashed", "images", "repositories", "tags"):
         assert dry[key] == wet[key]
     assert dry["files"] == {"linked": 0, "reflinked": 0, "copied": 0}
     assert wet["files"]["linked"] == 4
@@ -442,29 +443,32 @@ def test_the_report_of_a_success(images: Path, site: Path) -> None:
     built = write_image(images / "app/v1")
     write_index(images / "app/v2", sparse=["arm64"])
     report = export(images, site)
-    warning = {"path", "code", "what", "remedy"}
+    warning = {"in", "path", "code", "what", "remedy"}
     assert report.keys() == {
+        "schema",
         "site",
         "dry_run",
         "repositories",
         "images",
         "tags",
+        "tag_changes",
         "added",
         "changed",
         "removed",
-        "kept",
+        "unchanged",
         "files",
         "bytes",
+        "why_copied",
         "hashed",
-        "waiting",
+        "unreferenced",
         "seconds",
         "faults",
         "warnings",
     }
-    assert (report["site"], report["dry_run"]) == (str(site), False)
+    assert (report["schema"], report["site"], report["dry_run"]) == (1, str(site), False)
     assert (report["repositories"], report["images"], report["tags"]) == (1, 2, 2)
     assert report["added"] == {"tags": 2, "manifests": 3, "blobs": 2 * len(built.blobs), "lists": 2, "other": 2}
-    assert report["waiting"] == {"entries": 0, "until": 0}
+    assert report["unreferenced"] == {"count": 0, "until": 0}
     assert report["seconds"] > 0
     assert report["faults"] == []
     assert [(each.keys(), each["code"]) for each in report["warnings"]] == [(warning, "sparse")]
@@ -474,8 +478,8 @@ def test_the_report_of_a_failure(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     (images / "app/v1/manifest.json").write_text("[]")
     report = export(images, site, status=1)
-    assert report.keys() == {"site", "error", "faults", "warnings"}
-    assert report["error"] == "nothing was written: 1 fault in IMAGES"
+    assert report.keys() == {"schema", "site", "error", "faults", "warnings"}
+    assert report["error"] == "nothing was published: 1 fault"
     assert [(fault["path"], fault["code"]) for fault in report["faults"]] == [("app/v1", "manifest")]
     assert all(report["faults"][0].values())
 
@@ -515,7 +519,8 @@ def test_verify_size_reads_no_blob_and_verify_digest_does(images: Path, site: Pa
     assert [fault["code"] for fault in failure["faults"]] == ["digest"]
     assert file.name in failure["faults"][0]["what"]
     file.write_bytes(data)
-    assert export(images, site)["hashed"] == sum(map(len, built.blobs.values()))
+    others = sum(len(blob) for digest, blob in built.blobs.items() if digest[7:] != file.name)
+    assert export(images, site)["hashed"] == sum(map(len, built.blobs.values())) - others  # noted by the failed run
 
 
 def test_a_blob_that_changed_in_place_is_hashed_again(images: Path, site: Path) -> None:
@@ -551,8 +556,10 @@ def test_the_umask_does_not_hide_the_site(images: Path, site: Path) -> None:
     for path in images.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
     export(images, site / "deeper", umask=0o077)
+    state = site / "deeper/.scr-export"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (state, state / "lock", state / "verified")} == {0o700, 0o600}
     for path in [site, *site.rglob("*")]:
-        if not path.is_symlink():
+        if not path.is_symlink() and ".scr-export" not in path.parts:
             assert stat.S_IMODE(path.lstat().st_mode) == (0o755 if path.is_dir() else 0o644), path
 
 
@@ -704,7 +711,7 @@ def test_what_is_pruned_refers_no_more_at_once(images: Path, site: Path, tmp_pat
     export(images, site)
     shutil.rmtree(images / "app/sig")
     report = export(images, site)
-    assert report["waiting"]["entries"]  # its content still waits for pulls in flight
+    assert report["unreferenced"]["count"]  # its content still waits for pulls in flight
     assert report["removed"]["lists"] == 1  # the one of its type
     assert report["changed"]["lists"] == 2
     assert referrers(site, "app", subject.digest) == {sbom.digest}
@@ -740,7 +747,7 @@ def test_what_was_pruned_refers_to_nothing_again(images: Path, site: Path, other
     write_signature(images / "app/revoked", subject, 6)
     export(images, site)
     shutil.rmtree(images / "app/revoked")
-    assert export(images, site)["waiting"]["entries"] > 0
+    assert export(images, site)["unreferenced"]["count"] > 0
     write_image(images / "app/v2", seed=8)
     for _ in range(2):
         export(images, site, "--no-prune")
@@ -870,7 +877,7 @@ def test_an_interrupted_export_is_collected(images: Path, site: Path, tmp_path: 
 def test_a_spoilt_state_costs_time_only(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     hashed = export(images, site)["hashed"]
-    for data in (b"", b"\xff\xfe", b"[]", b'{"released": {"x": []}}', b"[" * 100_000, b"null"):
+    for data in (b"", b"\xff\xfe", b"[]", b'{"unreferenced": {"x": []}}', b"[" * 100_000, b"null"):
         for name in ("verified", "state.json"):
             (site / ".scr-export" / name).write_bytes(data)
         assert export(images, site)["hashed"] == hashed

@@ -224,7 +224,7 @@ def test_what_cannot_be_read_is_named(shared: Path, what: str) -> None:
     assert (ended.status, ended.stdout) == (1, "")
     assert f"error: {shared}/images/team" in ended.stderr
     assert "Permission denied" in ended.stderr
-    assert "nothing was written: 1 fault in IMAGES" in ended.stderr
+    assert "nothing was published: 1 fault" in ended.stderr
     assert ended.stderr.count("\n") == 2, ended.stderr
     assert registry(shared / "site") == old
     export_as_nobody(shared, "--keep-going", "--grace", "0", status=1)  # what was served stays

@@ -1,9 +1,10 @@
-"""Imports run downward only: oci knows nobody, images knows oci, site knows both, and cli is the top."""
+"""Imports run one way between the rooms of the package, and the pure rooms touch no file."""
 
 from __future__ import annotations
 
 import ast
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,16 +14,24 @@ import scr_export
 
 PACKAGE = Path(scr_export.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
-OF_ROOM = {
-    "oci": {"oci"},
-    "images": {"images", "oci", "errors"},
-    "site": {"site", "images", "oci", "errors"},
-    "errors": set(),
+SHARED = {"problems", "text", "errors"}
+MAY_IMPORT = {
+    "oci": set(),
+    "fs": {"oci"},
+    "images": {"fs", "oci", "problems"},
+    "site": {"fs", "oci"},
+    "publish": {"site", "fs", "oci", *SHARED},
+    "commands": {"images", "publish", "site", "fs", "oci", "report", "progress", *SHARED},
+    "problems": set(),
+    "text": set(),
+    "errors": {"problems", "text"},
 }
+PURE = [module for module in MODULES if module.partition("/")[0] in ("oci", "site")]
+EFFECTS = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "subprocess", "fcntl", "importlib", "time", "random"}
 
 
-def test_where_the_checkout_is_hidden_the_installed_wheel_is_tested() -> None:
-    assert not os.environ.get("PYTHONSAFEPATH") or PACKAGE.is_relative_to(sys.prefix)
+def room(module: str) -> str:
+    return module.partition("/")[0]
 
 
 def imported(module: str) -> set[str]:
@@ -37,29 +46,53 @@ def imported(module: str) -> set[str]:
     return {name.removeprefix("scr_export.").replace(".", "/") for name in found if name.startswith("scr_export.")}
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.partition("/")[0] in OF_ROOM])
+def test_the_installed_wheel_is_tested_where_the_checkout_is_hidden() -> None:
+    assert not os.environ.get("PYTHONSAFEPATH") or PACKAGE.is_relative_to(sys.prefix)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) in MAY_IMPORT])
 def test_a_room_imports_only_what_lies_below(module: str) -> None:
-    rooms = {name.partition("/")[0] for name in imported(module)}
-    assert rooms <= OF_ROOM[module.partition("/")[0]] | {"__version__"}
+    own = room(module)
+    assert {room(name) for name in imported(module)} - {own, "__version__"} <= MAY_IMPORT[own]
 
 
-def test_rooms_are_seen() -> None:
-    assert {module.partition("/")[0] for module in MODULES} > OF_ROOM.keys()
-    assert imported("site/plan") >= {"errors", "oci/name", "images/skopeo_dir"}  # so that the test above can fail
+def test_every_room_is_in_the_table() -> None:
+    assert {room(module) for module in MODULES} - {"__init__", "__main__", "entry", "cli", "report", "progress"} == set(
+        MAY_IMPORT
+    )
+    assert imported("site/plan") >= {"oci/repository", "fs/file"}  # so that the test above can fail
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module not in ("cli", "__main__")])
-def test_only_the_top_imports_the_command_line(module: str) -> None:
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ("cli", "__main__", "entry")])
+def test_only_the_entry_point_imports_the_command_line(module: str) -> None:
     assert "cli" not in imported(module)
     text = (PACKAGE / f"{module}.py").read_text()
     assert "import typer" not in text
     assert "from typer" not in text
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("oci/")] + ["site/plan"])
+@pytest.mark.parametrize("module", PURE)
 def test_pure_modules_import_nothing_that_touches_files(module: str) -> None:
     tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not names & {"os", "io", "pathlib", "shutil", "tempfile", "socket", "subprocess", "fcntl"}
+    nodes = [node for top in tree.body if not isinstance(top, ast.If) for node in ast.walk(top)]  # but TYPE_CHECKING
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert not {name.partition(".")[0] for name in names} & EFFECTS
+    assert "scr_export.fs.safe" not in names
     assert not any(isinstance(node, ast.Name) and node.id == "open" for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) in ("images", "commands")])
+def test_only_publish_changes_the_disk(module: str) -> None:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not called & {"mkdir", "makedirs", "unlink", "rmdir", "rename", "link", "symlink", "chmod", "write_bytes"}
+
+
+def test_the_public_api_is_documented_and_loads_nothing_before_it_is_used() -> None:
+    code = (
+        "import sys, scr_export; assert not any('typer' in m or 'commands' in m for m in sys.modules); help(scr_export)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in ("export(", "verify(", "class ExportOptions", "class Report", "class ImagesError"):
+        assert name in shown

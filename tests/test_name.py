@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scr_export.oci.name import repository_name, tag
+from scr_export.oci.name import parse_repository_name, parse_tag
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from scr_export.oci.name import repository_name, tag
     ],
 )
 def test_good_repository_names(text: str) -> None:
-    assert repository_name(text) == text
+    assert parse_repository_name(text) == text
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_good_repository_names(text: str) -> None:
 )
 def test_bad_repository_names_are_refused_in_few_words(text: str) -> None:
     with pytest.raises(ValueError, match="repository name") as caught:
-        repository_name(text)
+        parse_repository_name(text)
     assert len(str(caught.value)) < 500
 
 
@@ -98,7 +98,7 @@ def test_bad_repository_names_are_refused_in_few_words(text: str) -> None:
     ],
 )
 def test_good_tags(text: str) -> None:
-    assert tag(text) == text
+    assert parse_tag(text) == text
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,5 @@ def test_good_tags(text: str) -> None:
 )
 def test_bad_tags_are_refused_in_few_words(text: str) -> None:
     with pytest.raises(ValueError, match="tag") as caught:
-        tag(text)
+        parse_tag(text)
     assert len(str(caught.value)) < 500

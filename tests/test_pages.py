@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from scr_export.oci.listing import Listing
 from scr_export.oci.name import RepositoryName
-from scr_export.oci.taglist import List
+from scr_export.publish.directory.tree import Tree
 from scr_export.site import paths
-from scr_export.site.files import Tree
-from scr_export.site.pages import Link, Same, directory_name, files
+from scr_export.site.documents.listing import directory_name, files
+from scr_export.site.entries import HardLink, Symlink
 
 LONG_NAMES = [
     *("c" * 110, "c" * 111, "c" * 139, "c" * 140, "c" * 250, f"a/{'c' * 250}", f"{'c' * 250}/ab", f"{'c' * 249}d/ab"),
@@ -25,21 +26,21 @@ class Reader:
     """A server that has nothing but the directory."""
 
     def __init__(self, directory: Path, name: str | None, entries: Sequence[str]) -> None:
-        self.listing = List(RepositoryName(name) if name else None, tuple(sorted(entries)))
+        self.listing = Listing(RepositoryName(name) if name else None, tuple(sorted(entries)))
         self.directory = directory / directory_name(self.listing)
         self.directory.mkdir()
         for path, held in files(self.listing):
             self._make(self.directory / path, held)
 
-    def _make(self, path: Path, held: bytes | Same | Link) -> None:
+    def _make(self, path: Path, held: bytes | HardLink | Symlink) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         match held:
             case bytes():
                 with path.open("xb") as file:
                     file.write(held)
-            case Same(other):
+            case HardLink(other):
                 os.link(self.directory / other, path)
-            case Link(target):
+            case Symlink(target):
                 path.symlink_to(target)
 
     def page(self, n: int, last: str) -> tuple[list[str], str | None]:
@@ -110,7 +111,13 @@ def test_a_longer_name_has_no_half_of_a_page(tmp_path: Path) -> None:
 
 def test_the_directory_is_named_by_what_is_in_it() -> None:
     name = RepositoryName("app")
-    listings = [List(None, ()), List(None, ("a",)), List(name, ()), List(name, ("a",)), List(name, ("a", "b"))]
+    listings = [
+        Listing(None, ()),
+        Listing(None, ("a",)),
+        Listing(name, ()),
+        Listing(name, ("a",)),
+        Listing(name, ("a", "b")),
+    ]
     names = [directory_name(each) for each in listings]
     assert len(set(names)) == len(names)
     assert names == [directory_name(each) for each in listings]
@@ -118,7 +125,7 @@ def test_the_directory_is_named_by_what_is_in_it() -> None:
 
 
 def test_the_whole_list_and_the_empty_one() -> None:
-    listing = List(RepositoryName("app"), ("a", "b"))
+    listing = Listing(RepositoryName("app"), ("a", "b"))
     made = dict(files(listing))
     assert made["@all"] == b'{"name":"app","tags":["a","b"]}\n'
     assert made["@0"] == b'{"name":"app","tags":[]}\n'
@@ -129,7 +136,7 @@ def test_the_whole_list_and_the_empty_one() -> None:
 def test_a_name_is_one_file(name: str | None, entries: list[str]) -> None:
     if name and "/" in "".join(entries):
         entries = [each for each in entries if "/" not in each and len(each) <= 128]
-    made = [path for path, _ in files(List(RepositoryName(name) if name else None, tuple(sorted(entries))))]
+    made = [path for path, _ in files(Listing(RepositoryName(name) if name else None, tuple(sorted(entries))))]
     assert len(made) == len(set(made))
     assert not {each.partition("/")[0] for each in made if "/" in each} & {each for each in made if "/" not in each}
     assert all(len(part) <= 255 for each in made for part in each.split("/"))
@@ -139,7 +146,7 @@ def test_a_name_is_one_file(name: str | None, entries: list[str]) -> None:
 @pytest.mark.parametrize("count", [2500, 10_000])
 def test_what_the_directory_costs_grows_as_the_list_does(count: int) -> None:
     """Names, and files of their own with their bytes: ten thousand tags are 22,000 names and 1,100 small files."""
-    made = dict(files(List(RepositoryName("app"), tuple(f"v{number:05}" for number in range(count)))))
+    made = dict(files(Listing(RepositoryName("app"), tuple(f"v{number:05}" for number in range(count)))))
     own = [held for held in made.values() if isinstance(held, bytes)]
     assert len(made) < 2.3 * count
     assert len(own) < 0.2 * count
@@ -152,7 +159,7 @@ def test_more_names_than_a_file_can_have(tmp_path: Path) -> None:
     site, images = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
     try:
         with Tree(site, images) as tree:
-            tree.fill_directory([("@0", b"empty"), *((name, Same("@0")) for name in names)], "v2", "_pages@x")
+            tree.fill_directory([("@0", b"empty"), *((name, HardLink("@0")) for name in names)], "v2", "_pages@x")
     finally:
         os.close(site)
         os.close(images)

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from scr_export.site import files
+from scr_export.publish.directory import tree as site_tree
 from tests.conftest import assert_pullable, assert_whole, registry
 from tests.forked import Exporter, run, warm
 from tests.test_filesystems import _as_root  # noqa: F401  (a fixture of every test here)
 from tests.test_full_disk import mount
 from tests.test_killed import SCENARIOS, Scenario, pointers
 
-Flush = Callable[[files.Tree], None]
+Flush = Callable[[site_tree.Tree], None]
 
-FLUSH: Flush = files.Tree.settle
+FLUSH: Flush = site_tree.Tree.sync
 FSYNC = os.fsync  # an exporter in a forked process goes without it elsewhere
 
 # Nothing is written unasked while a test runs: no tables left for later, no journal every five seconds.
@@ -111,8 +111,8 @@ class Stage:
             before_change()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(files, "before_change", prepared)
-            patch.setattr(files.Tree, "settle", settle)
+            patch.setattr(site_tree, "before_change", prepared)
+            patch.setattr(site_tree.Tree, "sync", settle)
             ended = run(*self._arguments)
         return ended.status, ended.stderr
 
@@ -120,7 +120,7 @@ class Stage:
         """Export until the disk would be flushed for the n-th time, as one does who finds that too slow."""
         flushes = 0
 
-        def settle(tree: files.Tree) -> None:
+        def settle(tree: site_tree.Tree) -> None:
             nonlocal flushes
             flushes += 1
             if flushes == flush:
@@ -139,7 +139,7 @@ class Stage:
             commit()
             self.disk.cut(self._shelf / f"{number:03}-{flushes}.cut")
 
-        def settle(tree: files.Tree) -> None:
+        def settle(tree: site_tree.Tree) -> None:
             nonlocal flushes
             flush(tree)
             flushes += 1
@@ -253,6 +253,6 @@ def test_what_was_never_flushed_is_seen(disk: Disk, tmp_path: Path, shelf: Path)
     """These tests can fail: without flushing, a tag leads to a manifest that is empty."""
     with disk.mounted():
         stage = Stage("index", disk, tmp_path, shelf)
-        stage.export(disk.commit, flush=lambda _: files.before_change())
+        stage.export(disk.commit, flush=lambda _: site_tree.before_change())
     with disk.mounted(stage.cuts()[-1]), pytest.raises(AssertionError):
         assert_pullable(stage.site)

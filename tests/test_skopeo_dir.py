@@ -8,38 +8,39 @@ from typing import Any
 
 import pytest
 
-from scr_export.errors import Findings
 from scr_export.images.discover import discover
-from scr_export.images.skopeo_dir import Image, load_image
+from scr_export.images.image import Image
+from scr_export.images.loader import load as load_image
+from scr_export.problems import Problems
 from tests.builders import Built, plant, write_artifact, write_image, write_index
 
 SHA512 = {"algorithm": "sha512"}
 
 
-def load(images: Path, prefix: str = "") -> tuple[Image | None, Findings]:
-    findings = Findings()
+def load(images: Path, prefix: str = "") -> tuple[Image | None, Problems]:
+    problems = Problems()
     descriptor = os.open(images, os.O_RDONLY)
     try:
-        [image] = [load_image(found, prefix, findings) for found in discover(descriptor, findings)]
+        [image] = [load_image(found, prefix, problems) for found in discover(descriptor, problems, [])]
     finally:
         os.close(descriptor)
-    assert all(each.path in ("app/v1", "") or "@" in each.path for each in findings.faults)
-    return image, findings
+    assert all(each.path in ("app/v1", "") or "@" in each.path for each in problems.faults)
+    return image, problems
 
 
 def sound(images: Path) -> Image:
-    image, findings = load(images)
+    image, problems = load(images)
     assert image
-    assert not findings.faults
+    assert not problems.faults
     return image
 
 
 def fault(images: Path) -> list[tuple[str, str]]:
     """Code and text of each fault of the one image, which is bad."""
-    image, findings = load(images)
+    image, problems = load(images)
     assert image is None
-    assert all(each.remedy for each in findings.faults)
-    return [(each.code, each.what) for each in findings.faults]
+    assert all(each.remedy for each in problems.faults)
+    return [(each.code, each.what) for each in problems.faults]
 
 
 def blob(images: Path, built: Built, number: int = 1) -> Path:
@@ -80,15 +81,15 @@ def test_every_manifest_and_blob_is_found(images: Path, write: Callable[..., Bui
     built = write(images / "app/v1", **options)
     image = sound(images)
     assert (image.path, image.reference.repository, image.reference.tag) == ("app/v1", "app", "v1")
-    assert image.digest == built.digest
-    assert {(each.media_type, each.content.digest) for each in image.manifests} == {
+    assert image.top.name.digest == built.digest
+    assert {(each.name.media_type, each.name.digest) for each in image.manifests} == {
         (media_type, digest) for digest, (media_type, _) in built.manifests.items()
     }
     assert {each.digest for each in image.blobs} == built.blobs.keys()
-    for content in [*image.blobs, *(each.content for each in image.manifests)]:
+    for content in [*image.blobs, *(each.file for each in image.manifests)]:
         raw = built.blobs.get(content.digest) or built.manifests[content.digest][1]
         assert (images / content.path).read_bytes() == raw
-        assert content.is_still((images / content.path).stat())
+        assert content.is_unchanged((images / content.path).stat())
 
 
 def test_leftovers_are_not_looked_at(images: Path) -> None:
@@ -105,25 +106,25 @@ def test_an_index_of_indexes(images: Path, tmp_path: Path) -> None:
     outer = {"schemaVersion": 2, "manifests": [inner.descriptor, inner.descriptor]}
     (images / "app/v1/manifest.json").rename(images / f"app/v1/{inner.digest[7:]}.manifest.json")
     (images / "app/v1/manifest.json").write_text(json.dumps(outer))
-    assert {each.content.digest for each in sound(images).manifests} > inner.manifests.keys()
+    assert {each.name.digest for each in sound(images).manifests} > inner.manifests.keys()
 
 
 def test_a_sparse_index_is_a_warning(images: Path) -> None:
     built = write_index(images / "app/v1", platforms=["amd64", "arm64", "s390x"], sparse=["arm64", "s390x"])
-    image, findings = load(images)
+    image, problems = load(images)
     assert image
-    assert {each.content.digest for each in image.manifests} == built.manifests.keys()
-    [warning] = findings.warnings
+    assert {each.name.digest for each in image.manifests} == built.manifests.keys()
+    [warning] = problems.warnings
     assert (warning.path, warning.code) == ("app/v1", "sparse")
     assert warning.what.startswith("2 of the 3 manifests")
 
 
 def test_a_foreign_layer_without_file_is_a_warning(images: Path) -> None:
     built = write_image(images / "app/v1", docker=True, foreign_layer=True)
-    image, findings = load(images)
+    image, problems = load(images)
     assert image
     assert {each.digest for each in image.blobs} == built.blobs.keys()
-    assert [warning.code for warning in findings.warnings] == ["foreign"]
+    assert [warning.code for warning in problems.warnings] == ["foreign"]
 
 
 @pytest.mark.parametrize(("number", "place"), [(0, "config"), (1, r"layers[0]"), (2, r"layers[1]")])
@@ -215,9 +216,9 @@ def test_all_faults_of_an_image_are_told_at_once(images: Path) -> None:
     (images / "app").rmdir()
     for number, path in enumerate(sorted((images / "App:v1").glob("?" * 64))[:3]):
         path.unlink() if number else path.write_bytes(b"")
-    findings = Findings()
+    problems = Problems()
     descriptor = os.open(images, os.O_RDONLY)
-    assert [load_image(found, "", findings) for found in discover(descriptor, findings)] == [None]
+    assert [load_image(found, "", problems) for found in discover(descriptor, problems, [])] == [None]
     os.close(descriptor)
-    assert sorted(each.code for each in findings.faults) == ["missing", "missing", "name", "size"]
-    assert built.digest in "".join(each.what for each in findings.faults)
+    assert sorted(each.code for each in problems.faults) == ["missing", "missing", "name", "size"]
+    assert built.digest in "".join(each.what for each in problems.faults)

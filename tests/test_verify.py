@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scr_export.export import verify as verify_here
+from scr_export.commands.verify import verify as verify_here
 from tests.builders import Built, write_artifact, write_image, write_index
 from tests.conftest import Report, export, listing, start, wait
 
@@ -292,12 +292,12 @@ def test_a_damage_is_told(sound: tuple[Path, Built], site: Path, name: str) -> N
     before = listing(site)
     report = verify_here(str(site), jobs=1)
     path = where(sound[1])  # with the start of the name of a directory of pages
-    found = {(f.path, f.code) for f in report.findings.faults}
+    found = {(f.path, f.code) for f in report.problems.faults}
     assert any(
         told == code and (at.startswith(path) if path.endswith("@") and "_pages" in path else at == path)
         for at, told in found
     ), found
-    assert all(fault.what and fault.remedy for fault in report.findings.faults)
+    assert all(fault.what and fault.remedy for fault in report.problems.faults)
     assert listing(site) == before
 
 
@@ -328,7 +328,7 @@ def test_an_export_mends_what_it_can_see(images: Path, image: Built, site: Path)
 def test_content_that_waits_for_pulls_in_flight_is_no_fault(images: Path, image: Built, site: Path) -> None:
     shutil.rmtree(images / "team")
     write_image(images / "app/v1", seed=9)
-    assert export(images, site)["waiting"]["entries"]
+    assert export(images, site)["unreferenced"]["count"]
     report = verify(site)
     assert (report["faults"], report["warnings"]) == ([], [])
     (site / "v2/team/app/blobs" / STRANGER).touch()  # this one waits for nothing

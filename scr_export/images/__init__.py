@@ -1,1 +1,1 @@
-"""IMAGES: what is there. Only reads."""
+"""IMAGES: find image directories, follow descriptors to files, merge images into a catalog. Only reads."""

@@ -1,15 +1,15 @@
-"""Finding the image directories below IMAGES."""
+"""Find the image directories below IMAGES."""
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scr_export.errors import Findings
-from scr_export.images.content import open_directory
+from scr_export.fs.safe import open_directory
+from scr_export.images.skopeo_dir import TOP_MANIFEST, is_part
+from scr_export.problems import Problems
 
 # No repository name of 255 characters is deeper, and every level holds a file descriptor.
 _DEEPEST = 130
@@ -17,52 +17,55 @@ _DEEPEST = 130
 # Every ext4 file system has one at its root, often unreadable; it cannot be the name of a repository.
 _NOT_AN_IMAGE = "lost+found"
 
-# What skopeo leaves in a directory whose copy it did not finish: all that it writes but manifest.json.
-_HALF_COPIED = re.compile(
-    r"version|dir-put-blob.*|(?:sha(?:384|512)-)?[0-9a-f]{64,128}(?:\.manifest\.json)?", re.DOTALL
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ImageDirectory:
-    """A directory that holds a `manifest.json`; `descriptor` is open until the next one is asked for."""
+    """A directory that holds a top manifest; `descriptor` is open until the next one is asked for."""
 
     path: str
     descriptor: int
 
 
-def discover(images: int, findings: Findings) -> Iterator[ImageDirectory]:
-    """Walk the open directory IMAGES in the order of names; links are never followed. Oddities go to `findings`."""
-    yield from _walk(images, "", findings)
+def discover(images: int, problems: Problems, empty: list[str]) -> Iterator[ImageDirectory]:
+    """Walk the open directory IMAGES in the order of names. Links are never followed.
+
+    Directories that hold neither an image nor another directory are added to `empty`.
+    """
+    yield from _walk(images, "", problems, empty)
 
 
-def _walk(directory: int, path: str, findings: Findings) -> Iterator[ImageDirectory]:
+def _walk(directory: int, path: str, problems: Problems, empty: list[str]) -> Iterator[ImageDirectory]:
     try:
         is_image = _has_manifest(directory)
         entries = [] if is_image else _entries(directory)
     except OSError as error:
-        findings.fault(path, "unreadable", f"cannot be listed: {error.strerror}", "let this user read it")
+        problems.fault(path, "unreadable", f"cannot be listed: {error.strerror}", "let this user read it")
         return
     if is_image:
         yield ImageDirectory(path, directory)
         return
-    _report_half_copied(path, entries, findings)
+    if not _report_half_copied(path, entries, problems) and path and not any(map(_is_walked, entries)):
+        empty.append(path)
     for entry in entries:
         below = f"{path}/{entry.name}" if path else entry.name
         if entry.is_symlink():
-            findings.fault(
+            problems.fault(
                 below,
                 "link",
                 "is a symbolic link, and links are not followed",
                 "put a real directory here or remove it",
             )
-        elif entry.is_dir(follow_symlinks=False) and entry.name != _NOT_AN_IMAGE:
-            yield from _descend(directory, entry.name, below, findings)
+        elif _is_walked(entry):
+            yield from _descend(directory, entry.name, below, problems, empty)
+
+
+def _is_walked(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and entry.name != _NOT_AN_IMAGE
 
 
 def _has_manifest(directory: int) -> bool:
     try:
-        return not stat.S_ISDIR(os.stat("manifest.json", dir_fd=directory, follow_symlinks=False).st_mode)
+        return not stat.S_ISDIR(os.stat(TOP_MANIFEST, dir_fd=directory, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return False
 
@@ -72,27 +75,28 @@ def _entries(directory: int) -> list[os.DirEntry[str]]:
         return sorted(listing, key=lambda entry: entry.name)
 
 
-def _descend(directory: int, name: str, path: str, findings: Findings) -> Iterator[ImageDirectory]:
+def _descend(directory: int, name: str, path: str, problems: Problems, empty: list[str]) -> Iterator[ImageDirectory]:
     if path.count("/") > _DEEPEST:
-        findings.fault(path, "too-deep", "lies too deep for the name of a repository", "move it up")
+        problems.fault(path, "too-deep", "lies too deep for the name of a repository", "move it up")
         return
     try:
         descriptor = open_directory(name, directory)
     except OSError as error:
-        findings.fault(path, "unreadable", f"cannot be opened: {error.strerror}", "let this user read it")
+        problems.fault(path, "unreadable", f"cannot be opened: {error.strerror}", "let this user read it")
         return
     try:
-        yield from _walk(descriptor, path, findings)
+        yield from _walk(descriptor, path, problems, empty)
     finally:
         os.close(descriptor)
 
 
-def _report_half_copied(path: str, entries: list[os.DirEntry[str]], findings: Findings) -> None:
-    leftovers = [e.name for e in entries if _HALF_COPIED.fullmatch(e.name) and not e.is_dir(follow_symlinks=False)]
+def _report_half_copied(path: str, entries: list[os.DirEntry[str]], problems: Problems) -> bool:
+    leftovers = [entry.name for entry in entries if is_part(entry.name) and not entry.is_dir(follow_symlinks=False)]
     if leftovers:
-        findings.fault(
+        problems.fault(
             path,
             "half-copied",
-            f"has {leftovers[0]!r:.90} but no manifest.json: an image whose copy was not finished",
+            f"has {leftovers[0]!r:.90} but no {TOP_MANIFEST}: an image whose copy was not finished",
             "copy it again, or remove the directory",
         )
+    return bool(leftovers)

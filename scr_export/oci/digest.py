@@ -17,23 +17,27 @@ _ANY_LENGTH = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 
 
 class Digest(str):
-    """A digest that passed `parse` or was computed by `of`. Equal to its own text."""
+    """A valid digest, equal to its own text. ValueError says what is wrong with any other text."""
 
     __slots__ = ()
 
-    @classmethod
-    def parse(cls, text: object) -> Digest:
-        """The one gate from text; ValueError says what is wrong with it."""
+    def __new__(cls, text: object) -> Digest:
+        """Check the text: there is no way to make a Digest of text that is none."""
         if not isinstance(text, str):
             raise ValueError(f"a digest must be a string, not {text!r:.80}")
         if not _DIGEST.fullmatch(text):
-            raise ValueError(_fault(text))
+            raise ValueError(_defect(text))
+        return str.__new__(cls, text)
+
+    @classmethod
+    def parse(cls, text: object) -> Digest:
+        """Check a text that comes from outside."""
         return cls(text)
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
-        """The digest of these bytes."""
-        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+        """Compute the digest of these bytes."""
+        return str.__new__(cls, f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
 
     @property
     def algorithm(self) -> str:
@@ -46,15 +50,15 @@ class Digest(str):
         return self[self.index(":") + 1 :]
 
     def hasher(self) -> _Hash:
-        """A fresh hash object of this digest's algorithm."""
+        """Return a fresh hash object of this digest's algorithm."""
         return hashlib.new(self.algorithm)
 
     def is_of(self, hasher: _Hash) -> bool:
-        """Whether what the hash object was fed has this digest."""
+        """Tell whether the bytes that the hash object was fed have this digest."""
         return hasher.hexdigest() == self.encoded
 
 
-def _fault(text: str) -> str:
+def _defect(text: str) -> str:
     match = _ANY_LENGTH.fullmatch(text)
     if not match:
         return f"{text!r:.160} is not a digest of sha256, sha384 or sha512"

@@ -26,18 +26,3 @@ SCHEMA_1 = frozenset(
         MediaType("application/vnd.docker.distribution.manifest.v1+prettyjws"),
     }
 )
-
-_TREE = "application/"
-
-
-def subtype(media_type: MediaType) -> str:
-    """A manifest's media type without `application/`: it stands in the names of a site's files."""
-    return media_type.removeprefix(_TREE)
-
-
-def from_subtype(text: str) -> MediaType:
-    """The manifest media type of that subtype; ValueError if there is none."""
-    media_type = MediaType(_TREE + text)
-    if media_type not in MANIFESTS:
-        raise ValueError(f"{text!r:.160} is not the subtype of a manifest")
-    return media_type

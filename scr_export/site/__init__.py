@@ -1,1 +1,1 @@
-"""SITE: what shall be there, and making it so."""
+"""What is served: the tree of a site, planned from a catalog and compared with what is there. Pure."""

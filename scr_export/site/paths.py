@@ -1,25 +1,27 @@
-"""Every name in a site, in one place. Pure.
+"""Every path in a site, in one place. Pure.
 
 v2/<name>/blobs/<digest>
-v2/<name>/manifests/<head>/<head>      <head> = <subtype>@<digest>: the name is the headers
-v2/<name>/manifests/<tag> -> <head>
-v2/<name>/referrers/<digest>/@all      what refers to that digest
-v2/<name>/referrers/<digest>/<type>    what of it is of that type: application@vnd.example@json
-v2/<name>/tags/_pages@<hash>/...       the list of tags and its pages: see pages.py
+v2/<name>/manifests/<manifest name>/<manifest name>     <manifest name> = <subtype>@<digest>: it has the headers
+v2/<name>/manifests/<tag> -> <manifest name>
+v2/<name>/referrers/<digest>/@all                       what refers to that digest
+v2/<name>/referrers/<digest>/<type>                     what of it is of that type: application@vnd.example@json
+v2/<name>/tags/_pages@<hash>/...                        the list of tags and its pages: see documents/listing.py
 v2/<name>/tags/_pages -> _pages@<hash>
-v2/<name>/tags/list -> _pages/@all     marks a repository
-v2/_catalog -> _pages/@all             the list of repositories, beside its pages
+v2/<name>/tags/list -> _pages/@all                      marks a repository
+v2/_catalog -> _pages/@all                              the list of repositories, beside its pages
+nginx.conf, Caddyfile                                   the snippets
+.scr-export/                                            the exporter's own files, never served
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from importlib import resources
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
 
 from scr_export.oci.digest import Digest
-from scr_export.oci.mediatype import INDEXES, MediaType, from_subtype, subtype
-from scr_export.oci.name import RepositoryName
+from scr_export.oci.name import ManifestName, RepositoryName, parse_repository_name
 
 REGISTRY = "v2"
 CATALOG = "_catalog"
@@ -30,85 +32,114 @@ SNIPPETS = ("nginx.conf", "Caddyfile")
 
 ALL = "@all"
 
-_INDEXES = tuple(f"{subtype(media_type)}@" for media_type in INDEXES)
-
-# The types that one can ask for: `a/b` or `a/b+c`. The snippets have the same pattern.
+# The types that a client can filter by: `a/b` or `a/b+c`. The snippets have the same pattern.
 _ARTIFACT_TYPE = re.compile(r"([A-Za-z0-9][\w.-]{0,63})/([A-Za-z0-9][\w.-]{0,119})(?:\+([\w.-]{1,60}))?", re.ASCII)
 
-# What a repository's directory holds. A repository below it may carry one of these names too.
-BLOBS, MANIFESTS, REFERRERS, TAGS = "blobs", "manifests", "referrers", "tags"
+
+class Part(Enum):
+    """What a directory of a repository holds. A repository below it can carry one of these names too."""
+
+    BLOBS = "blobs"
+    MANIFESTS = "manifests"
+    REFERRERS = "referrers"
+    TAGS = "tags"
+
+
+_PARTS = {part.value: part for part in Part}
+
+
+class Place(NamedTuple):
+    """What a directory is: a part of a repository, the lists of referrers of one digest, or something else."""
+
+    name: RepositoryName | None = None
+    part: Part | None = None
+
+
+ELSEWHERE = Place()
+
+
+@lru_cache(maxsize=16)
+def place(directory: str) -> Place:
+    """Parse the path of a directory below SITE."""
+    above, _, last = directory.rpartition("/")
+    if part := _PARTS.get(last):
+        return _of_repository(above, part)
+    above, _, middle = above.rpartition("/")
+    if middle == Part.REFERRERS.value and is_digest(last):
+        return _of_repository(above, Part.REFERRERS)
+    return ELSEWHERE
+
+
+def _of_repository(path: str, part: Part) -> Place:
+    if not path.startswith(f"{REGISTRY}/"):
+        return ELSEWHERE
+    try:
+        return Place(parse_repository_name(path.removeprefix(f"{REGISTRY}/")), part)
+    except ValueError:
+        return ELSEWHERE
 
 
 def blobs(name: RepositoryName) -> str:
-    """The directory of a repository's blobs; each is named by its digest."""
-    return f"{REGISTRY}/{name}/{BLOBS}"
+    """Return the directory of a repository's blobs; each is named by its digest."""
+    return f"{REGISTRY}/{name}/blobs"
 
 
 def manifests(name: RepositoryName) -> str:
-    """The directory of a repository's heads and tags."""
-    return f"{REGISTRY}/{name}/{MANIFESTS}"
+    """Return the directory of a repository's manifests and tags."""
+    return f"{REGISTRY}/{name}/manifests"
 
 
 def referrers(name: RepositoryName, subject: Digest) -> str:
-    """The directory of the lists of what refers to a digest."""
-    return f"{REGISTRY}/{name}/{REFERRERS}/{subject}"
+    """Return the directory of the lists of what refers to a digest."""
+    return f"{REGISTRY}/{name}/referrers/{subject}"
 
 
 def tags(name: RepositoryName) -> str:
-    """The directory of a repository's lists."""
-    return f"{REGISTRY}/{name}/{TAGS}"
-
-
-def head(media_type: MediaType, digest: Digest) -> str:
-    """The name of a manifest's directory, and of the file in it. `@` keeps it apart from every tag."""
-    return f"{subtype(media_type)}@{digest}"
-
-
-def parse_head(name: str) -> tuple[MediaType, Digest]:
-    """What a head's name says; ValueError if it is not one."""
-    media_subtype, _, digest = name.partition("@")
-    return from_subtype(media_subtype), Digest.parse(digest)
+    """Return the directory of a repository's list of tags."""
+    return f"{REGISTRY}/{name}/tags"
 
 
 def artifact_type(text: str) -> str | None:
-    """The name of the list of the referrers of this type; None if one cannot ask for it."""
+    """Return the name of the list of the referrers of this type. None: a client cannot ask for it."""
     match = _ARTIFACT_TYPE.fullmatch(text)
     return "@".join(match.groups("")) if match else None
 
 
-def is_whole(directory: str, name: str) -> bool:
-    """Whether a directory of a site appears and goes as a whole, and is not looked into: a head, or pages."""
-    return is_head(directory, name) or is_pages(name)
-
-
-def is_pages(name: str) -> bool:
-    """Whether a directory holds a list and its pages."""
-    return name.startswith(f"{PAGES}@")
-
-
-def is_index(head: str) -> bool:
-    """Whether a head is that of a manifest that lists others."""
-    return head.startswith(_INDEXES)
-
-
-def is_blob(directory: str, name: str) -> bool:
-    """Whether a name in a site's directory is that of a blob."""
-    return directory.endswith(f"/{BLOBS}") and _is(Digest.parse, name)
-
-
-def is_head(directory: str, name: str) -> bool:
-    """Whether a name in a site's directory is that of a manifest."""
-    return directory.endswith(f"/{MANIFESTS}") and _is(parse_head, name)
-
-
-def _is(parse: Callable[[str], object], name: str) -> bool:
+def is_digest(name: str) -> bool:
+    """Tell whether a file name is a digest."""
     try:
-        parse(name)
+        Digest.parse(name)
     except ValueError:
         return False
     return True
 
 
-def snippet(name: str) -> bytes:
-    """The bytes of one of SNIPPETS, which are the same in every site."""
-    return (resources.files("scr_export.site") / "snippets" / name).read_bytes()
+def is_manifest_name(name: str) -> bool:
+    """Tell whether a file name is that of a manifest."""
+    if "@" not in name:
+        return False
+    try:
+        ManifestName.parse(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_pages(name: str) -> bool:
+    """Tell whether a name is that of a directory which holds a list and its pages."""
+    return name.startswith(f"{PAGES}@")
+
+
+def is_unfinished(path: str) -> bool:
+    """Tell whether a path is one that a transfer makes until it has finished, as rsync and `examples/mirror` name them.
+
+    `.NAME.XXXXXX`, `.partial/NAME`, `v2/.transfer`: no name in a registry begins with a dot.
+    """
+    return path.startswith(".") or "/." in path
+
+
+def is_opaque(directory: str, name: str) -> bool:
+    """Tell whether a directory appears and goes as a whole, and is not walked: a manifest's, pages, a transfer's."""
+    return (
+        name.startswith(".") or is_pages(name) or (place(directory).part is Part.MANIFESTS and is_manifest_name(name))
+    )

@@ -29,7 +29,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from scr_export.site import files
+from scr_export.publish.directory import tree as site_tree
 from tests import forked
 from tests.builders import tree, write_artifact, write_image, write_index
 from tests.served.servers import HOST, START, open_directory
@@ -354,7 +354,7 @@ def _export(world: World, *options: str, hook: forked.Hook | None = None) -> for
 def _disturber(journal: TextIO, victim: int, pause: float) -> forked.Hook:
     def disturb(number: int) -> None:
         frame = sys._getframe(2)
-        if frame.f_code.co_filename == files.__file__:
+        if frame.f_code.co_filename == site_tree.__file__:
             names = " ".join(str(frame.f_locals[key]) for key in ("temporary", "name", "new") if key in frame.f_locals)
             journal.write(f"{time.monotonic():.4f}   {number} {frame.f_code.co_name} {names}\n")
         if number == victim:

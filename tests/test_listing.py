@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from scr_export.oci.listing import Listing, Page, pages
 from scr_export.oci.name import RepositoryName
-from scr_export.oci.taglist import List, Page, pages
 
 LENGTHS = [0, 1, 2, 9, 10, 11, 30, 99, 100, 101, 999, 1000, 1001, 2500, 10_000]
 Pages = dict[str, dict[int, Page]]
@@ -93,10 +93,10 @@ def test_what_the_longest_of_short_lists_costs() -> None:
 
 
 def test_the_bodies() -> None:
-    tags = List(RepositoryName("team/app"), ("a", "b"))
+    tags = Listing(RepositoryName("team/app"), ("a", "b"))
     assert tags.body() == b'{"name":"team/app","tags":["a","b"]}\n'
     assert tags.body(["b"]) == b'{"name":"team/app","tags":["b"]}\n'
     assert tags.body([]) == b'{"name":"team/app","tags":[]}\n'
-    catalog = List(None, ("a", "team/app"))
+    catalog = Listing(None, ("a", "team/app"))
     assert json.loads(catalog.body()) == {"repositories": ["a", "team/app"]}
-    assert json.loads(List(None, ()).body()) == {"repositories": []}
+    assert json.loads(Listing(None, ()).body()) == {"repositories": []}

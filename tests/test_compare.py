@@ -6,21 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from scr_export.images.content import Content
+from scr_export.fs.file import SourceFile
 from scr_export.oci.digest import Digest
-from scr_export.oci.name import RepositoryName
-from scr_export.oci.taglist import List
-from scr_export.site.changes import Change, Changes, Linking, Removal, compare, hold_back
-from scr_export.site.observe import Kind, observe
-from scr_export.site.pages import directory_name
-from scr_export.site.plan import AsServed, Entry, Head, Pages, Plan, Pointer, Text
+from scr_export.oci.listing import Listing
+from scr_export.oci.name import ManifestName, RepositoryName, Tag
+from scr_export.oci.repository import KEEP
+from scr_export.publish.directory.files import KnownFiles
+from scr_export.publish.directory.observe import observe
+from scr_export.site.compare import Change, Changes, Removal, TagChange, apply_grace_period, compare
+from scr_export.site.documents.listing import directory_name
+from scr_export.site.entries import (
+    Entry,
+    GeneratedFile,
+    Kind,
+    ManifestDirectory,
+    PagesDirectory,
+    PlannedDirectory,
+    Symlink,
+    walk_order,
+)
+from scr_export.site.roles import Role, role_of
 
 BLOB = Digest.of(b"blob")
-HEAD = f"vnd.oci.image.manifest.v1+json@{Digest.of(b'manifest')}"
+HEAD = ManifestName(f"vnd.oci.image.manifest.v1+json@{Digest.of(b'manifest')}")
+OTHER = ManifestName(f"vnd.oci.image.index.v1+json@{Digest.of(b'other')}")
+SUBJECT = "v2/app/referrers/" + Digest.of(b"subject")
 
 
-TAGS = Pages(List(RepositoryName("app"), ("v1",)))
-PAGES = directory_name(TAGS.of)
+TAGS = PagesDirectory(Listing(RepositoryName("app"), ("v1",)))
+PAGES = directory_name(TAGS.listing)
 
 
 class Workshop:
@@ -30,40 +44,42 @@ class Workshop:
         self.site, self.sources = tmp_path / "site", tmp_path / "sources"
         self.sources.mkdir()
         self.blob, self.manifest = self.content("blob"), self.content("manifest")
-        self.plan: Plan = {
-            "": {"nginx.conf": Text(b"snippet")},
-            "v2": {"_catalog": Pointer("_pages/@all")},
+        self.plan: dict[str, dict[str, Entry]] = {
+            "": {"nginx.conf": GeneratedFile(b"snippet")},
+            "v2": {"_catalog": Symlink("_pages/@all")},
             "v2/app/blobs": {BLOB: self.blob},
-            "v2/app/manifests": {HEAD: Head(self.manifest), "v1": Pointer(HEAD)},
-            "v2/app/referrers": {"@all": Text(b"index")},
-            "v2/app/tags": {"list": Pointer("_pages/@all"), "_pages": Pointer(PAGES), PAGES: TAGS},
+            "v2/app/manifests": {HEAD: ManifestDirectory(self.manifest), "v1": Symlink(HEAD)},
+            SUBJECT: {"@all": GeneratedFile(b"index")},
+            "v2/app/tags": {"list": Symlink("_pages/@all"), "_pages": Symlink(PAGES), PAGES: TAGS},
         }
-        self.linking = Linking(self.site_device(tmp_path))
-        for directory in ("blobs", f"manifests/{HEAD}", "referrers", f"tags/{PAGES}"):
+        self.files = KnownFiles(site=-1, device=tmp_path.stat().st_dev, verified=set(), hash_unknown=False)
+        for directory in ("blobs", f"manifests/{HEAD}", f"tags/{PAGES}"):
             (self.site / "v2/app" / directory).mkdir(parents=True)
+        (self.site / SUBJECT).mkdir(parents=True)
+        (self.site / "v2/app/tags" / PAGES / "@all").touch()
         os.link(self.sources / "blob", self.site / "v2/app/blobs" / BLOB)
         os.link(self.sources / "manifest", self.site / "v2/app/manifests" / HEAD / HEAD)
         (self.site / "v2/app/manifests/v1").symlink_to(HEAD)
-        (self.site / "v2/app/referrers/@all").write_bytes(b"index")
+        (self.site / SUBJECT / "@all").write_bytes(b"index")
         (self.site / "v2/app/tags/list").symlink_to("_pages/@all")
         (self.site / "v2/app/tags/_pages").symlink_to(PAGES)
         (self.site / "v2/_catalog").symlink_to("_pages/@all")
         (self.site / "nginx.conf").write_bytes(b"snippet")
 
-    @staticmethod
-    def site_device(path: Path) -> int:
-        return path.stat().st_dev
-
-    def content(self, name: str) -> Content:
+    def content(self, name: str) -> SourceFile:
         path = self.sources / name
         path.write_text(name)
         path.chmod(0o644)
-        return Content.of(Digest.of(name.encode()), name, path.stat())
+        return SourceFile.of(Digest.of(name.encode()), name, path.stat())
+
+    def planned(self) -> list[PlannedDirectory]:
+        return [PlannedDirectory(path, self.plan[path]) for path in sorted(self.plan, key=walk_order)]
 
     def compare(self) -> Changes:
         descriptor = os.open(self.site, os.O_RDONLY)
         try:
-            return compare(self.plan, observe(descriptor), self.linking)
+            self.files.site = descriptor
+            return compare(self.planned(), observe(descriptor), self.files)
         finally:
             os.close(descriptor)
 
@@ -76,32 +92,33 @@ def workshop(tmp_path: Path) -> Workshop:
 def test_nothing_differs(workshop: Workshop) -> None:
     changes = workshop.compare()
     assert not changes
-    assert (changes.make, changes.remove, changes.keep, changes.waiting) == ([], [], 9, {})
+    assert (changes.make, changes.remove, changes.unchanged, changes.tags) == ([], [], 9, [])
 
 
 def test_everything_is_new(workshop: Workshop) -> None:
-    changes = compare(workshop.plan, (), workshop.linking)
-    assert {(change.directory, change.name, change.over) for change in changes.make} == {
+    changes = compare(workshop.planned(), (), workshop.files)
+    assert {(change.directory, change.name, change.replaces) for change in changes.make} == {
         (directory, name, None) for directory, entries in workshop.plan.items() for name in entries
     }
-    assert changes.keep == 0
+    assert changes.unchanged == 0
 
 
 @pytest.mark.parametrize(
     ("directory", "name", "entry"),
     [
-        ("v2/app/manifests", "v1", Pointer("other")),
-        ("v2/app/referrers", "@all", Text(b"xedni")),  # of the same length
-        ("v2/app/referrers", "@all", Text(b"index and more")),
-        ("v2/app/referrers", "@all", Text(b"")),
-        ("v2/app/tags", "list", Pointer("_pages/@0")),
-        ("v2", "_catalog", Pointer("list")),
+        ("v2/app/manifests", "v1", Symlink(OTHER)),
+        (SUBJECT, "@all", GeneratedFile(b"xedni")),  # of the same length
+        (SUBJECT, "@all", GeneratedFile(b"index and more")),
+        (SUBJECT, "@all", GeneratedFile(b"")),
+        ("v2/app/tags", "list", Symlink("_pages/@0")),
+        ("v2", "_catalog", Symlink("list")),
     ],
 )
 def test_an_entry_that_changed(workshop: Workshop, directory: str, name: str, entry: Entry) -> None:
     workshop.plan[directory][name] = entry
     [change] = workshop.compare().make
-    assert change == Change(directory, name, entry, Kind.LINK if isinstance(entry, Pointer) else Kind.FILE)
+    kind = Kind.LINK if isinstance(entry, Symlink) else Kind.FILE
+    assert change == Change(directory, name, entry, role_of(directory, name), kind)
 
 
 @pytest.mark.parametrize("name", ["blob", "manifest"])
@@ -111,9 +128,9 @@ def test_an_equal_file_with_another_inode_is_linked_anew(workshop: Workshop, nam
     if name == "blob":
         workshop.plan["v2/app/blobs"][BLOB] = content
     else:
-        workshop.plan["v2/app/manifests"][HEAD] = Head(content)
+        workshop.plan["v2/app/manifests"][HEAD] = ManifestDirectory(content)
     [change] = workshop.compare().make
-    assert change.over is (Kind.FILE if name == "blob" else Kind.DIRECTORY)
+    assert change.replaces is (Kind.FILE if name == "blob" else Kind.DIRECTORY)
 
 
 @pytest.mark.parametrize("why", ["device", "mode", "refused"])
@@ -122,15 +139,15 @@ def test_where_no_link_can_be_a_copy_is_as_planned(workshop: Workshop, why: str)
     workshop.site.joinpath("v2/app/blobs", BLOB).write_text("blob")
     match why:
         case "device":
-            workshop.linking = Linking(workshop.linking.device + 1)
+            workshop.files.device += 1
             expected = {BLOB: f"v2/app/blobs/{BLOB}", Digest.of(b"manifest"): f"v2/app/manifests/{HEAD}/{HEAD}"}
         case "mode":
             (workshop.sources / "blob").chmod(0o600)
-            content = Content.of(BLOB, "blob", (workshop.sources / "blob").stat())
+            content = SourceFile.of(BLOB, "blob", (workshop.sources / "blob").stat())
             workshop.plan["v2/app/blobs"][BLOB] = content
             expected = {BLOB: f"v2/app/blobs/{BLOB}"}
         case _:
-            workshop.linking = Linking(workshop.linking.device, {workshop.blob.identity})
+            workshop.files.link_refused = {workshop.blob.identity}
             expected = {BLOB: f"v2/app/blobs/{BLOB}"}
     changes = workshop.compare()
     assert not changes
@@ -139,7 +156,7 @@ def test_where_no_link_can_be_a_copy_is_as_planned(workshop: Workshop, why: str)
 
 @pytest.mark.parametrize("how", ["short", "unreadable"])
 def test_a_bad_copy_is_made_again(workshop: Workshop, how: str) -> None:
-    workshop.linking = Linking(workshop.linking.device + 1)
+    workshop.files.device += 1
     path = workshop.site / "v2/app/blobs" / BLOB
     path.unlink()
     path.write_text("blo" if how == "short" else "blob")
@@ -175,7 +192,7 @@ def file(path: Path) -> None:
         "v2/app/manifests/v1",
         f"v2/app/manifests/{HEAD}/{HEAD}",
         "v2/_catalog",
-        "v2/app/referrers/@all",
+        f"{SUBJECT}/@all",
         "nginx.conf",
     ],
 )
@@ -193,7 +210,7 @@ def test_a_link_in_a_heads_place_is_replaced(workshop: Workshop) -> None:
     head.rename(workshop.site.parent / "outside")
     head.symlink_to(workshop.site.parent / "outside")
     [change] = workshop.compare().make
-    assert (change.name, change.over) == (HEAD, Kind.LINK)
+    assert (change.name, change.replaces) == (HEAD, Kind.LINK)
 
 
 def test_a_directory_that_is_a_link_is_not_looked_into(workshop: Workshop) -> None:
@@ -203,8 +220,8 @@ def test_a_directory_that_is_a_link_is_not_looked_into(workshop: Workshop) -> No
 
 
 def test_what_is_served_is_neither_made_nor_removed(workshop: Workshop) -> None:
-    workshop.plan["v2/app/manifests"] = {HEAD: AsServed(), "v1": AsServed(), "gone": AsServed()}
-    workshop.plan["v2/gone/manifests"] = {"v1": AsServed()}
+    workshop.plan["v2/app/manifests"] = {HEAD: KEEP, "v1": KEEP, "gone": KEEP}
+    workshop.plan["v2/gone/manifests"] = {"v1": KEEP}
     assert not workshop.compare()
 
 
@@ -220,7 +237,8 @@ def test_what_the_plan_lacks_is_removed_inner_things_first(workshop: Workshop) -
             f"v2/app/manifests/{HEAD}",
             "v2/app/manifests/v1",
             "v2/app/referrers",
-            "v2/app/referrers/@all",
+            SUBJECT,
+            f"{SUBJECT}/@all",
             "v2/app/tags",
             "v2/app/tags/_pages",
             f"v2/app/tags/{PAGES}",
@@ -259,7 +277,7 @@ def test_pages_that_are_not_in_use_are_made_anew(workshop: Workshop, way: str) -
         case "_pages@0" | "/etc":
             link.symlink_to(way)
     changes = workshop.compare()
-    assert {change.name: change.over for change in changes.make} == {
+    assert {change.name: change.replaces for change in changes.make} == {
         "_pages": {"absent": None, "directory": Kind.DIRECTORY, "file": Kind.FILE}.get(way, Kind.LINK),
         PAGES: Kind.DIRECTORY,
     }
@@ -269,6 +287,7 @@ def test_pages_that_are_not_in_use_are_made_anew(workshop: Workshop, way: str) -
 @pytest.mark.parametrize("plant", [absent, link, fifo, file])
 def test_whatever_stands_in_the_place_of_pages_is_replaced(workshop: Workshop, plant: Callable[[Path], None]) -> None:
     path = workshop.site / "v2/app/tags" / PAGES
+    (path / "@all").unlink()
     path.rmdir()
     plant(path)
     [change] = workshop.compare().make
@@ -284,24 +303,24 @@ def test_old_pages_are_removed_as_a_whole(workshop: Workshop) -> None:
     (workshop.site / "v2/app/tags/_pages@0/deeper").mkdir(parents=True)
     (workshop.site / "v2/app/tags/_pages@0/@all").touch()
     [removal] = workshop.compare().remove
-    assert (removal.path, removal.is_whole, removal.is_content) == ("v2/app/tags/_pages@0", True, False)
+    assert (removal.path, removal.is_opaque, removal.role) == ("v2/app/tags/_pages@0", True, Role.LIST_PAGE)
 
 
 REMOVALS = [
-    Removal("v2/app/manifests", "v1", Kind.LINK),
-    Removal("v2/app/manifests", HEAD, Kind.DIRECTORY),
-    Removal("v2/app/blobs", BLOB, Kind.FILE),
-    Removal("v2/app/tags", "list", Kind.FILE),
-    Removal("v2/app", "blobs", Kind.DIRECTORY),
-    Removal("v2/app", "manifests", Kind.DIRECTORY),
-    Removal("v2/app", "tags", Kind.DIRECTORY),
-    Removal("v2", "app", Kind.DIRECTORY),
+    Removal("v2/app/manifests", "v1", Kind.LINK, role_of("v2/app/manifests", "v1")),
+    Removal("v2/app/manifests", HEAD, Kind.DIRECTORY, role_of("v2/app/manifests", HEAD)),
+    Removal("v2/app/blobs", BLOB, Kind.FILE, role_of("v2/app/blobs", BLOB)),
+    Removal("v2/app/tags", "list", Kind.FILE, role_of("v2/app/tags", "list")),
+    Removal("v2/app", "blobs", Kind.DIRECTORY, role_of("v2/app", "blobs")),
+    Removal("v2/app", "manifests", Kind.DIRECTORY, role_of("v2/app", "manifests")),
+    Removal("v2/app", "tags", Kind.DIRECTORY, role_of("v2/app", "tags")),
+    Removal("v2", "app", Kind.DIRECTORY, role_of("v2", "app")),
 ]
 CONTENT = [f"v2/app/manifests/{HEAD}", f"v2/app/blobs/{BLOB}"]
 
 
 @pytest.mark.parametrize(
-    ("released", "now", "grace", "waits"),
+    ("unreferenced", "now", "grace", "waits"),
     [
         ({}, 1000, 0, False),
         ({}, 1000, 900, True),
@@ -311,22 +330,65 @@ CONTENT = [f"v2/app/manifests/{HEAD}", f"v2/app/blobs/{BLOB}"]
         (dict.fromkeys(CONTENT, 5000), 1000, 900, True),  # the clock was set back
     ],
 )
-def test_content_waits_for_pulls_in_flight(released: dict[str, float], now: float, grace: float, waits: bool) -> None:
+def test_content_waits_for_pulls_in_flight(
+    unreferenced: dict[str, float], now: float, grace: float, waits: bool
+) -> None:
     changes = Changes(remove=list(REMOVALS))
-    hold_back(changes, released, now, grace)
+    apply_grace_period(changes, unreferenced, now, grace)
     if waits:
-        assert changes.waiting == {path: min(released.get(path, now), now) for path in CONTENT}
+        assert changes.unreferenced == {path: min(unreferenced.get(path, now), now) for path in CONTENT}
         assert [removal.path for removal in changes.remove] == [
             "v2/app/manifests/v1",
             "v2/app/tags/list",
             "v2/app/tags",
         ]
     else:
-        assert changes.waiting == {}
+        assert changes.unreferenced == {}
         assert changes.remove == REMOVALS
 
 
 def test_content_that_is_named_again_waits_no_more() -> None:
     changes = Changes()
-    hold_back(changes, dict.fromkeys(CONTENT, 1000), 1001, 900)
-    assert changes.waiting == {}
+    apply_grace_period(changes, dict.fromkeys(CONTENT, 1000), 1001, 900)
+    assert changes.unreferenced == {}
+
+
+def test_tags_that_appear_move_and_go_are_listed(workshop: Workshop) -> None:
+    workshop.plan["v2/app/manifests"] |= {"v1": Symlink(OTHER), "v2": Symlink(HEAD)}
+    (workshop.site / "v2/app/manifests/v3").symlink_to(HEAD)
+    (workshop.site / "v2/app/manifests/odd").symlink_to("nowhere")
+    changes = workshop.compare()
+    name = RepositoryName("app")
+    assert sorted(changes.tags, key=lambda change: change.tag) == [
+        TagChange(name, Tag("v1"), HEAD, OTHER),
+        TagChange(name, Tag("v2"), None, HEAD),
+        TagChange(name, Tag("v3"), HEAD, None),
+    ]
+    assert changes.tags_before == 2
+
+
+def test_a_directory_that_a_web_server_cannot_enter_is_made_public(workshop: Workshop) -> None:
+    for path in ("v2", "v2/app/blobs", f"v2/app/manifests/{HEAD}"):
+        (workshop.site / path).chmod(0o700)
+    assert sorted(workshop.compare().chmod) == ["v2", "v2/app/blobs", f"v2/app/manifests/{HEAD}"]
+
+
+def test_a_stray_file_beside_a_manifest_is_removed(workshop: Workshop) -> None:
+    (workshop.site / "v2/app/manifests" / HEAD / "stray@x").touch()
+    [removal] = workshop.compare().remove
+    assert (removal.path, removal.is_opaque) == (f"v2/app/manifests/{HEAD}/stray@x", True)
+
+
+@pytest.mark.parametrize("name", [BLOB, HEAD])
+def test_damaged_content_gets_no_grace_period(workshop: Workshop, name: str) -> None:
+    workshop.files.hash_unknown = True
+    part = "blobs" if name == BLOB else "manifests"
+    del workshop.plan[f"v2/app/{part}"][name]
+    path = workshop.site / "v2/app" / part / (name if name == BLOB else f"{name}/{name}")
+    sound = workshop.compare()
+    assert apply_grace_period(sound, {}, 1000, 900) == []
+    assert sound.unreferenced == {f"v2/app/{part}/{name}": 1000}
+    path.write_text("other")
+    damaged = workshop.compare()
+    assert [removal.path for removal in apply_grace_period(damaged, {}, 1000, 900)] == [f"v2/app/{part}/{name}"]
+    assert f"v2/app/{part}/{name}" in {removal.path for removal in damaged.remove}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scr_export.images.reference import parse_path, repositories_below
+from scr_export.images.naming import parse_path, repositories_below
 
 DIGEST = f"sha256:{'0' * 64}"
 LONGER = f"sha512:{'0' * 128}"

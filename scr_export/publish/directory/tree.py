@@ -1,7 +1,7 @@
-"""The one module that changes the disk. Everything appears under its name complete, or not at all.
+"""The one module that changes SITE. Everything appears under its name complete, or not at all.
 
-A name that is free is taken by one system call. A name that is taken is replaced by a rename from SITE/.scr-export/tmp,
-so whatever an interruption leaves half made lies there, and the next export empties it.
+A new name is made by one system call. An existing one is replaced by a rename from SITE/.scr-export/tmp, so whatever an
+interruption leaves half made lies there, and the next export empties it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import accumulate
 
-from scr_export.images.content import Content, chunks, directory_at, open_directory, open_file, read_file
+from scr_export.fs.file import SourceFile
+from scr_export.fs.safe import chunks, directory_at, open_directory, open_file_at, read_file
 from scr_export.site import paths
-from scr_export.site.pages import Link, Same
+from scr_export.site.entries import HardLink, Symlink
 
 TEMPORARY = f"{paths.STATE}/tmp"
 
@@ -33,7 +34,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _NO_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-class How(StrEnum):
+class Placement(StrEnum):
     """How content came into the site."""
 
     LINKED = "linked"
@@ -41,12 +42,12 @@ class How(StrEnum):
     COPIED = "copied"
 
 
-class ChangedMeanwhile(Exception):
+class SourceChangedError(Exception):
     """A file of IMAGES is no longer what was verified. The text is its path."""
 
 
 def before_change() -> None:
-    """Called before every system call that changes the disk; a test may put its own in this place."""
+    """Called before every system call that changes the disk; a test can replace it."""
 
 
 class Tree:
@@ -55,7 +56,7 @@ class Tree:
     def __init__(self, site: int, images: int) -> None:
         self._site = site
         self._images = images
-        self._way: list[tuple[str, int]] = []  # the open directories down to the one used last, with their paths
+        self._open: list[tuple[str, int]] = []  # the directories down to the one used last, with their paths
         self._serial = 0
         self._temporary = -1
 
@@ -67,15 +68,27 @@ class Tree:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._empty_temporary()
-        for opened in self._way:
+        for opened in self._open:
             os.close(opened[1])
         os.close(self._temporary)
 
-    def settle(self) -> None:
-        """Wait until all that was changed so far, and what was linked, outlives a power cut (syncfs(2))."""
+    def sync(self) -> None:
+        """Write all changes so far, and the data of linked files, to the disk (syncfs(2))."""
         before_change()
         if _LIBC.syncfs(self._site):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def can_link(self, file: SourceFile) -> bool:
+        """Tell whether the system makes a hard link of a file of IMAGES in the site now."""
+        temporary = self._temporary_name()
+        before_change()
+        try:
+            os.link(file.path, temporary, src_dir_fd=self._images, dst_dir_fd=self._temporary, follow_symlinks=False)
+        except OSError:
+            return False
+        before_change()
+        os.unlink(temporary, dir_fd=self._temporary)
+        return True
 
     def try_names(self) -> None:
         """Raise OSError where there are no symbolic links or colons in names, FileExistsError where `A` is `a`."""
@@ -83,100 +96,107 @@ class Tree:
             before_change()
             os.symlink("nowhere", name, dir_fd=self._temporary)
 
-    def link(self, content: Content, directory: str, name: str, *, free: bool) -> None:
-        """Give a file of IMAGES this name too. OSError of `cannot_link`: it has to be copied."""
+    def link(self, file: SourceFile, directory: str, name: str, *, overwrite: bool) -> None:
+        """Give a file of IMAGES another name in the site. OSError of `cannot_link`: it has to be copied."""
 
         def link_to(parent: int, new: str) -> None:
             before_change()
             try:
-                os.link(content.path, new, src_dir_fd=self._images, dst_dir_fd=parent, follow_symlinks=False)
+                os.link(file.path, new, src_dir_fd=self._images, dst_dir_fd=parent, follow_symlinks=False)
             except FileNotFoundError:
-                raise ChangedMeanwhile(content.path) from None
-            if not content.is_still(os.stat(new, dir_fd=parent, follow_symlinks=False)):
+                raise SourceChangedError(file.path) from None
+            if not file.is_unchanged(os.stat(new, dir_fd=parent, follow_symlinks=False)):
                 before_change()
                 os.unlink(new, dir_fd=parent)
-                raise ChangedMeanwhile(content.path)
+                raise SourceChangedError(file.path)
 
-        self._put(link_to, directory, name, free)
+        self._put(link_to, directory, name, overwrite)
 
-    def link_within(self, path: str, directory: str, name: str, *, free: bool) -> None:
-        """Give a file that the site has already this name too."""
+    def link_within(self, path: str, directory: str, name: str, *, overwrite: bool) -> None:
+        """Give a file of the site another name."""
 
         def link_to(parent: int, new: str) -> None:
             before_change()
             os.link(path, new, src_dir_fd=self._site, dst_dir_fd=parent, follow_symlinks=False)
 
-        self._put(link_to, directory, name, free)
+        self._put(link_to, directory, name, overwrite)
 
-    def copy(self, content: Content, directory: str, name: str) -> How:
-        """Give the site its own copy, verified while it is made."""
+    def copy(self, file: SourceFile, directory: str, name: str) -> tuple[Placement, SourceFile]:
+        """Give the site its own copy, hashed while it is made. Returns the copy too, with its path in the site."""
         temporary = self._temporary_name()
         try:
-            source = open_file(content.path, self._images)
+            source = open_file_at(file.path, self._images)
         except FileNotFoundError:
-            raise ChangedMeanwhile(content.path) from None
+            raise SourceChangedError(file.path) from None
         try:
-            how = self._copy_verified(content, source, temporary)
+            placement, status = self._copy_hashed(file, source, temporary)
         finally:
             os.close(source)
         self._rename(temporary, self.directory(directory), name)
-        return how
+        return placement, SourceFile.of(file.digest, f"{directory}/{name}", status)
 
-    def _copy_verified(self, content: Content, source: int, temporary: str) -> How:
+    def _copy_hashed(self, file: SourceFile, source: int, temporary: str) -> tuple[Placement, os.stat_result]:
         before_change()
-        target = os.open(temporary, _NEW_FILE, _FILE_MODE, dir_fd=self._temporary)
+        target = _create(temporary, self._temporary)
         try:
-            how = _clone(source, target)
-            hasher = content.digest.hasher()
-            for piece in chunks(target if how is How.REFLINKED else source):
+            placement = _clone(source, target)
+            hasher = file.digest.hasher()
+            for piece in chunks(target if placement is Placement.REFLINKED else source):
                 hasher.update(piece)
-                if how is How.COPIED:
+                if placement is Placement.COPIED:
                     _write(target, piece)
-            if not content.digest.is_of(hasher) or not content.is_still(os.fstat(source)):
-                raise ChangedMeanwhile(content.path)
+            if not file.digest.is_of(hasher) or not file.is_unchanged(os.fstat(source)):
+                raise SourceChangedError(file.path)
             os.fsync(target)
+            return placement, os.fstat(target)
         finally:
             os.close(target)
-        return how
 
-    def symlink(self, target: str, directory: str, name: str, *, free: bool) -> None:
+    def symlink(self, target: str, directory: str, name: str, *, overwrite: bool) -> None:
         """Make or move a symbolic link."""
 
         def link_to(parent: int, new: str) -> None:
             before_change()
             os.symlink(target, new, dir_fd=parent)
 
-        self._put(link_to, directory, name, free)
+        self._put(link_to, directory, name, overwrite)
 
-    def write(self, data: bytes, directory: str, name: str, *, free: bool = False) -> None:
-        """Make or replace a file with these bytes; where there was one, they are on the disk before it goes."""
+    def write(self, data: bytes, directory: str, name: str, *, overwrite: bool = True, mode: int = _FILE_MODE) -> None:
+        """Make or replace a file with these bytes. Before they replace others, they are on the disk."""
         temporary = self._temporary_name()
         before_change()
-        _write_new(temporary, data, self._temporary, sync=not free)
+        _write_new(temporary, data, self._temporary, mode=mode, sync=overwrite)
         self._rename(temporary, self.directory(directory), name)
 
     def make_directory(self, directory: str, name: str) -> None:
-        """Make one directory; it may be there already."""
+        """Make one directory, if it does not exist."""
         parent = self.directory(directory)
-        before_change()
         try:
-            os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+            _make_directory(name, parent)
         except FileExistsError:
             os.close(_make_and_open(name, parent))
 
-    def fill_directory(self, files: Iterable[tuple[str, bytes | Same | Link]], directory: str, name: str) -> None:
-        """Make a directory with all that is in it."""
+    def make_public(self, directory: str) -> None:
+        """Let every user list and enter a directory."""
+        with self._existing(directory) as descriptor:
+            before_change()
+            os.fchmod(descriptor, _DIRECTORY_MODE)
+
+    def fill_directory(
+        self, files: Iterable[tuple[str, bytes | HardLink | Symlink]], directory: str, name: str
+    ) -> None:
+        """Make a directory with all its files, which appears as a whole."""
         temporary = self._temporary_name()
         top = _make_and_open(temporary, self._temporary)
         try:
-            for path, held in files:
-                _add(path, held, top)
+            for path, file in files:
+                _add(path, file, top)
         finally:
             os.close(top)
         self._rename(temporary, self.directory(directory), name)
 
     def remove(self, directory: str, name: str) -> None:
-        """Remove a name and, if it is a directory, all that is in it, in one instant. No link is followed."""
+        """Remove a name and, if it is a directory, everything in it, in one instant. No link is followed."""
         with self._existing(directory) as parent, contextlib.suppress(FileNotFoundError):
             try:
                 before_change()
@@ -198,29 +218,29 @@ class Tree:
 
     @contextlib.contextmanager
     def _existing(self, path: str) -> Iterator[int]:
-        # What is not there need not be removed.
+        # A directory that does not exist needs no change.
         with contextlib.suppress(FileNotFoundError), directory_at(path, self._site) as descriptor:
             yield descriptor
 
     def directory(self, path: str) -> int:
-        """A descriptor of this directory of the site, which is made if need be; good until the next call."""
-        if self._way and self._way[-1][0] == path:
-            return self._way[-1][1]
-        while self._way and not f"{path}/".startswith(f"{self._way[-1][0]}/"):
-            os.close(self._way.pop()[1])
-        known = self._way[-1][0] if self._way else ""
+        """Return a descriptor of this directory, which is made if need be. It is valid until the next call."""
+        if self._open and self._open[-1][0] == path:
+            return self._open[-1][1]
+        while self._open and not f"{path}/".startswith(f"{self._open[-1][0]}/"):
+            os.close(self._open.pop()[1])
+        known = self._open[-1][0] if self._open else ""
         for name in filter(None, path.removeprefix(known).split("/")):
             below = _make_and_open(name, self._last())
             known = f"{known}/{name}".lstrip("/")
-            self._way.append((known, below))
+            self._open.append((known, below))
         return self._last()
 
     def _last(self) -> int:
-        return self._way[-1][1] if self._way else self._site
+        return self._open[-1][1] if self._open else self._site
 
-    def _put(self, make: Callable[[int, str], None], directory: str, name: str, free: bool) -> None:
+    def _put(self, make: Callable[[int, str], None], directory: str, name: str, overwrite: bool) -> None:
         parent = self.directory(directory)
-        if free:
+        if not overwrite:
             with contextlib.suppress(FileExistsError):
                 make(parent, name)
                 return
@@ -235,7 +255,7 @@ class Tree:
         except OSError as error:
             if error.errno not in _IN_THE_WAY:
                 raise
-            self._discard(parent, name)  # what no export of ours put there, or a directory that becomes a tag
+            self._discard(parent, name)  # a directory that becomes a tag, or something that no export made
             before_change()
             os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=parent)
 
@@ -249,8 +269,13 @@ class Tree:
 
 
 def cannot_link(error: OSError) -> bool:
-    """Whether a refused link means that a copy would do."""
+    """Tell whether a refused link means that a copy is possible."""
     return error.errno in _NO_LINK
+
+
+def is_across_mounts(error: OSError) -> bool:
+    """Tell whether a link was refused since the file is on another file system, or on another mount of the same."""
+    return error.errno == errno.EXDEV
 
 
 def _make_and_open(name: str, parent: int) -> int:
@@ -262,26 +287,37 @@ def _make_and_open(name: str, parent: int) -> int:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
         before_change()
-        os.unlink(name, dir_fd=parent)  # a link or a file stands where the site has a directory
-    before_change()
+        os.unlink(name, dir_fd=parent)  # a link or a file has the name of a directory of the site
     with contextlib.suppress(FileExistsError):
-        os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+        _make_directory(name, parent)
     return open_directory(name, parent)
 
 
-def _add(path: str, held: bytes | Same | Link, top: int) -> None:
+def _make_directory(name: str, parent: int) -> None:
+    before_change()
+    os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+    os.chmod(name, _DIRECTORY_MODE, dir_fd=parent)  # an ACL of the parent may have taken rights away
+
+
+def _create(name: str, directory: int, mode: int = _FILE_MODE) -> int:
+    descriptor = os.open(name, _NEW_FILE, mode, dir_fd=directory)
+    os.fchmod(descriptor, mode)  # an ACL of the directory may have taken rights away
+    return descriptor
+
+
+def _add(path: str, file: bytes | HardLink | Symlink, top: int) -> None:
     before_change()
     try:
-        match held:
-            case Link(target):
+        match file:
+            case Symlink(target):
                 os.symlink(target, path, dir_fd=top)
-            case Same(other):
+            case HardLink(other):
                 _link_again(other, path, top)
             case bytes():
-                _write_new(path, held, top)
+                _write_new(path, file, top)
     except FileNotFoundError:
         _make_parents(path, top)
-        _add(path, held, top)
+        _add(path, file, top)
 
 
 def _link_again(other: str, path: str, top: int) -> None:
@@ -297,13 +333,12 @@ def _link_again(other: str, path: str, top: int) -> None:
 
 def _make_parents(path: str, top: int) -> None:
     for parent in accumulate(path.split("/")[:-1], "{}/{}".format):
-        before_change()
         with contextlib.suppress(FileExistsError):
-            os.mkdir(parent, _DIRECTORY_MODE, dir_fd=top)
+            _make_directory(parent, top)
 
 
-def _write_new(name: str, data: bytes, directory: int, *, sync: bool = False) -> None:
-    descriptor = os.open(name, _NEW_FILE, _FILE_MODE, dir_fd=directory)
+def _write_new(name: str, data: bytes, directory: int, *, mode: int = _FILE_MODE, sync: bool = False) -> None:
+    descriptor = _create(name, directory, mode)
     try:
         _write(descriptor, data)
         if sync:
@@ -328,12 +363,12 @@ def _remove(parent: int, name: str) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _clone(source: int, target: int) -> How:
+def _clone(source: int, target: int) -> Placement:
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:
-        return How.COPIED
-    return How.REFLINKED
+        return Placement.COPIED
+    return Placement.REFLINKED
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 from scr_export.oci.name import RepositoryName
 
-# How many entries a page has. Whoever asks for `n` gets the largest page that is not above it.
+# How many entries a page has. A client that asks for `n` gets the largest page that is not above it.
 SIZES = (1, 10, 100, 1000)
-# Up to here whatever follows an entry is one page, so that `last` alone is answered in full.
+# Up to here all that follows an entry is one page, so that `last` alone is answered in full.
 _SHORT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class List:
-    """The tags of a repository, or with no `name` the repositories of a registry, in ASCII's order ("ASCIIbetical")."""
+class Listing:
+    """The tags of a repository, or with no `name` the repositories of a registry, in ASCII order ("ASCIIbetical")."""
 
     name: RepositoryName | None
     entries: tuple[str, ...]
 
     def body(self, entries: Sequence[str] | None = None) -> bytes:
-        """What a client gets: all entries, or these of them."""
+        """Return the response body with all entries, or with these of them."""
         shown = self.entries if entries is None else entries
         document = {"name": self.name, "tags": shown} if self.name else {"repositories": shown}
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -39,11 +39,11 @@ class Page:
 
 
 def pages(entries: Sequence[str]) -> Iterator[Page]:
-    """Every page that a list needs to be read in any steps, from any entry on.
+    """Yield every page that a client needs to read the list in steps of any size, from any entry on.
 
-    A page of one entry stands behind every entry, pages of 10, 100 and 1,000 only where one of that size began when
-    the list is read from its start: so all pages together cost what four lists do. Whoever starts elsewhere takes small
-    steps to such a place. A list of up to 1,000 entries has also all that follows each, as one page.
+    A page of one entry begins behind every entry, pages of 10, 100 and 1,000 only where one of that size begins when
+    the list is read from its start, so that all pages together cost what four lists do. A client that starts elsewhere
+    gets small pages until it reaches such a place. In a list of up to 1,000, all that follows an entry is a page.
     """
     for position in range(len(entries) + 1):
         after = entries[position - 1] if position else ""

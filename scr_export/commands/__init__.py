@@ -1,0 +1,1 @@
+"""One module for each command. Each reads as the story of what the command does."""

@@ -1,0 +1,1 @@
+"""Destinations: everything that changes something outside this program."""

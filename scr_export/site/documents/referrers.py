@@ -1,0 +1,29 @@
+"""The lists of what refers to a digest: all of it, and for each artifact type what is of that type. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+from scr_export.oci.referrers import Referrer, referrers_index
+from scr_export.oci.repository import Catalog
+from scr_export.site import paths
+from scr_export.site.entries import Entry, GeneratedFile
+from scr_export.site.plan import File, Part
+
+
+def referrers_documents(catalog: Catalog[File]) -> Iterator[Part]:
+    """Yield the lists for each subject of each repository (distribution-spec, "Listing Referrers")."""
+    for name, repository in catalog:
+        for subject, referrers in repository.referrers.items():
+            yield Part(paths.referrers(name, subject), partial(_entries, referrers.values()))
+
+
+def _entries(referrers: Iterable[Referrer]) -> Mapping[str, Entry]:
+    lists: defaultdict[str, list[Referrer]] = defaultdict(list)
+    for referrer in referrers:
+        lists[paths.ALL].append(referrer)
+        if referrer.artifact_type and (name := paths.artifact_type(referrer.artifact_type)):
+            lists[name].append(referrer)
+    return {name: GeneratedFile(referrers_index(found)) for name, found in lists.items()}

@@ -1,0 +1,27 @@
+"""Text for people: what a terminal may show, counts and sizes."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return text that cannot control a terminal: control and undecodable characters become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun in the right form: `1 tag`, `2 tags`, `3 repositories`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("ry") else f"{number:,} {noun}s"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in powers of ten: `999 bytes`, `1.5 MB`."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

@@ -432,3 +432,71 @@ def test_what_is_no_site(tmp_path: Path, what: str) -> None:
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr.count("\n") == 1
     assert str(path) in process.stderr
+
+
+def cut_off(site: Path, built: Built) -> None:
+    """What examples/mirror leaves when it is killed while content arrives."""
+    (site / "v2/.transfer").mkdir()
+    (site / "v2/.transfer/link").symlink_to("end")
+    (site / "v2/app/blobs/.sha256:0.Ab12Cd").write_bytes(b"half")
+    for directory in ("v2/app/blobs/.partial", f"{head(built)}/.partial"):
+        (site / directory).mkdir(mode=0)  # rsync's are closed to others
+    (page(site, "@all").parent / ".@all.Ab12Cd").touch()
+    (site / "v2/app/manifests/.v1.Ab12Cd").symlink_to(Path(head(built)).name)
+    (site / f"v2/app/manifests/{IMAGE}@{STRANGER}").mkdir()
+    (site / f"v2/app/tags/_pages@{'0' * 32}").mkdir()
+
+
+def test_what_a_transfer_left_half_made_is_a_warning(image: Built, site: Path, tmp_path: Path) -> None:
+    """Also where its lists are old already and an untagged manifest has arrived before its blobs."""
+    elsewhere = carry(site, tmp_path / "elsewhere")
+    untagged = write_image(tmp_path / "other/app/v9", seed=9)
+    arrived = elsewhere / head(untagged)
+    arrived.mkdir()
+    (arrived / arrived.name).write_bytes(untagged.raw)
+    assert {fault["code"] for fault in verify(elsewhere, status=1)["faults"]} == {"missing"}
+    cut_off(elsewhere, image)
+    (elsewhere / "v2/app/manifests/v3").symlink_to(Path(head(image)).name)
+    process = wait(start("verify", elsewhere, obedient=True))
+    assert process.returncode == 0, process.stderr
+    assert "chmod" not in process.stderr
+    report = verify(elsewhere)
+    assert report["faults"] == []
+    half_made = [warning["path"] for warning in report["warnings"] if "left it unfinished" in warning["what"]]
+    assert sorted(half_made) == [
+        "v2/.transfer",
+        "v2/app/blobs/.partial",
+        "v2/app/blobs/.sha256:0.Ab12Cd",
+        "v2/app/manifests/.v1.Ab12Cd",
+        f"{head(image)}/.partial",
+    ]
+    [unfinished] = [warning for warning in report["warnings"] if warning["code"] == "unfinished"]
+    assert "6 faults in lists and untagged manifests" in unfinished["what"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a blob is missing",
+        "a blob has other bytes",
+        "a manifest is missing",
+        "a tag leads nowhere",
+        "a blob is private",
+    ],
+)
+def test_a_damage_is_told_though_a_transfer_was_cut_off(image: Built, site: Path, tmp_path: Path, name: str) -> None:
+    damage, where, code = DAMAGES[name]
+    elsewhere = carry(site, tmp_path / "elsewhere")
+    cut_off(elsewhere, image)
+    damage(elsewhere, image)
+    assert (where(image), code) in {(f["path"], f["code"]) for f in verify(elsewhere, status=1)["faults"]}
+
+
+def test_where_an_export_wrote_old_lists_stay_a_fault(image: Built, site: Path) -> None:
+    """A half-made file there is a warning, but no reason to excuse anything."""
+    cut_off(site, image)
+    report = verify(site, status=1)
+    assert {fault["code"] for fault in report["faults"]} == {"unreadable", "left-over"}
+    assert f"{os.path.dirname(page(site, '@all').resolve().relative_to(site))}/.@all.Ab12Cd" in {
+        warning["path"] for warning in report["warnings"]
+    }

@@ -25,6 +25,7 @@ from scr_export.oci.repository import Catalog, Keep
 from scr_export.progress import Progress
 from scr_export.publish.directory.files import KnownFiles, device_of
 from scr_export.publish.directory.lock import is_marked, lock_site, mark, open_site
+from scr_export.publish.directory.mirrors import warn_of_snapshots
 from scr_export.publish.directory.observe import observe
 from scr_export.publish.directory.publish import Transfer, publish
 from scr_export.publish.directory.read import read_all, read_closures, read_names
@@ -104,6 +105,7 @@ def export(options: ExportOptions) -> Report:
             _limit_removal(run, changes)
         if site is not None and not options.dry_run:
             run.report.transfer = _publish(run, site, changes, sources)
+        warn_of_snapshots(options.site, run.report.problems)
         run.report.seconds = time.monotonic() - started
         return run.report
 

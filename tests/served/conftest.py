@@ -25,3 +25,9 @@ def published() -> Iterator[Published]:
         published = publish(directory)
         plant(published)
         yield published
+
+
+@pytest.fixture
+def mirror_host(tmp_path: Path) -> Path:
+    """Where the site shall arrive; nothing is there yet."""
+    return tmp_path / "mirror"

@@ -50,6 +50,8 @@ def _refuse_others(path: str, site: int) -> None:
         with directory_at(paths.STATE, site) as directory:
             found = read_file("format", directory, 100)[0]
     except FileNotFoundError:
+        if paths.REGISTRY in names:  # no export makes that before `format`
+            raise SiteError(f"{printable(path)}: a mirror of a site; export to another directory") from None
         return  # an export was interrupted while it made its first files
     except (OSError, ValueError) as error:
         raise SiteError(

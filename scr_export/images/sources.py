@@ -59,6 +59,7 @@ class SourceVerifier:
         found: dict[Digest, SourceFile] = {}
         visited: set[Digest] = set()
         for image in images:
+            self.result.verified.update(sources[manifest.file.digest].identity for manifest in image.manifests)
             for blob in image.blobs:
                 if blob.digest in visited:
                     continue

@@ -22,10 +22,16 @@ def choose_sources(images: Iterable[Image], known: Set[bytes]) -> dict[Digest, S
     that a new copy of an old blob is neither hashed nor linked.
     """
     chosen: dict[Digest, SourceFile] = {}
+    settled: set[Digest] = set()  # no other file can be better
     for image in images:
         for file in (*(manifest.file for manifest in image.manifests), *image.blobs):
             first = chosen.setdefault(file.digest, file)
-            if first is not file and first.stamp != file.stamp and _rank(file, known) > _rank(first, known):
+            if first is file or file.digest in settled or first.inode == file.inode:
+                continue
+            rank = _rank(first, known)
+            if rank == (True, True):
+                settled.add(file.digest)
+            elif _rank(file, known) > rank:
                 chosen[file.digest] = file
     return chosen
 

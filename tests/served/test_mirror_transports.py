@@ -12,6 +12,7 @@ from shutil import which
 
 import pytest
 
+from scr_export import text
 from tests.conftest import Report, assert_pullable, assert_whole, export, registry, run
 from tests.served.mirroring import age, begin, build, end, kill, mirror, rsync_daemon, sshd, verify
 from tests.served.servers import HOST
@@ -482,7 +483,7 @@ def warnings(report: Report) -> dict[str, str]:
     return {warning["path"]: warning["what"] for warning in report["warnings"] if warning["code"] == "mirror"}
 
 
-def test_an_export_tells_what_a_destination_given_up_holds(site: Path, images: Path, tmp_path: Path) -> None:
+def test_an_export_says_what_a_destination_that_was_given_up_holds(site: Path, images: Path, tmp_path: Path) -> None:
     """Where to, since when, how much; the one line that it names ends it. What SITE or IMAGES has is not counted."""
     others = [tmp_path / "a", tmp_path / "b with a space"]
     for there in others:
@@ -492,7 +493,7 @@ def test_an_export_tells_what_a_destination_given_up_holds(site: Path, images: P
     manifests = [path for path in site.glob("v2/team/app/manifests/*/*") if path.parent.name == path.name]
     size = sum(gone.values()) + sum(path.stat().st_size for path in manifests)
     shared = sum(size for name, size in gone.items() if (site / "v2/app/blobs" / name).exists())
-    (images / "team/app").rename(tmp_path / "kept")
+    (images / "team").rename(tmp_path / "kept")
     assert warnings(export(images, site, "--grace=0")) == {}
     shutil.rmtree(tmp_path / "kept")
     process = run(images, site)
@@ -500,7 +501,7 @@ def test_an_export_tells_what_a_destination_given_up_holds(site: Path, images: P
     assert len(told) == len(others)
     for there in others:
         [line] = [line for line in told if f" for {there} was killed; since 20" in line]
-        assert f"holds {size - shared:,} bytes" in line
+        assert f"holds {text.size(size - shared)} of old content" in line
         subprocess.run(line[line.index("rm -r") :], shell=True, check=True)
     assert warnings(export(images, site)) == {}
     assert not list(site.glob(".scr-export/mirror/*"))

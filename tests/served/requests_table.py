@@ -28,11 +28,11 @@ MOVES = frozenset({"no-cache", "no-transform"})
 STAYS = frozenset({"public", "max-age=31536000", "immutable", "no-transform"})
 LONG = "x" * 128
 NEVER = ("Content-Encoding", "Set-Cookie", "Transfer-Encoding", "Location")
-UNCONDITIONAL = ("ETag", "Last-Modified", "Accept-Ranges", "Content-Range", "Expires")
+UNCONDITIONAL = ("Last-Modified", "Accept-Ranges", "Content-Range", "Expires")
 SECRET = b"SECRET"
 LISTS = (b'"tags":', b'"repositories":', b'"manifests":')
 SIGNATURE = "application/vnd.example.signature.v1+json"
-OF_CONTENT = ("Docker-Content-Digest", "Cache-Control", "Link", "OCI-Filters-Applied")
+OF_CONTENT = ("Docker-Content-Digest", "Link", "OCI-Filters-Applied")
 Headers = Mapping[str, str]
 
 
@@ -212,7 +212,8 @@ def check_error(answer: Answer, method: str, status: int, code: str) -> None:
     """An error in the words of the distribution spec."""
     assert (answer.status, answer.all("Content-Type")) == (status, [JSON])
     assert answer.all("Allow") == (["GET, HEAD"] if status == 405 else [])
-    _check_absent(answer, (*NEVER, *UNCONDITIONAL, *OF_CONTENT))
+    _check_absent(answer, (*NEVER, *UNCONDITIONAL, "ETag", *OF_CONTENT))
+    assert _cache(answer) == MOVES
     if method == "HEAD":
         assert answer.body == b""
     else:
@@ -463,7 +464,6 @@ CONDITIONAL = [
     Row("/v2/<app>/manifests/1", 200, of="oci/app:1", method=method, headers=headers)
     for method in ("GET", "HEAD")
     for headers in (
-        {"If-None-Match": '"<digest>"'},
         {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
         {"If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"},
         {"Range": "bytes=0-9"},
@@ -482,7 +482,6 @@ INSIDE = [
     *("/v2/..%2f.scr-export%2fsecret", "/v2/%2e%2e/.scr-export/secret", "/v2/%2e%2e%2fnginx.conf"),
     *("/v2/<app>/manifests/../../../../.scr-export/secret", "/v2/..%5c.scr-export%5csecret"),
     *("/v2/<app>/manifests/..%2f..%2f..%2f..%2fnginx.conf", "/v2/<app>/blobs/..%2f..%2f..%2f..%2fnginx.conf"),
-    *("/v2/<app>/manifests/..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "/v2/../../../../../etc/passwd"),
     *("/v2/_scr", "/v2/_scr/", "/v2/_scr/<app>/manifests/<head>", "/v2/_scr/<app>/manifests/<head>/<head>"),
     *("/v2/%5fscr/<app>/manifests/<head>", "/v2//_scr/<app>/manifests/<head>", "/v2/x/../_scr/<app>/manifests/<head>"),
     *("/v2/<app>/manifests/<head>", "/v2/<app>/manifests/<head>/", "/v2/<app>/manifests/<head>/<head>"),

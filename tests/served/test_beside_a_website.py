@@ -62,9 +62,11 @@ CADDY = {
                 header Content-Type *
             }
         }
-        try_files {path} /index.html
         import SITE/Caddyfile
-        file_server""",
+        handle {
+            try_files {path} /index.html
+            file_server
+        }""",
     "it browses": """
         root * WEBSITE
         root /v2/* SITE

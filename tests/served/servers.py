@@ -29,6 +29,7 @@ _SECONDS = 20  # in which a server starts, or ends
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 _NOBODY = pwd.getpwnam("nobody")
 _SEVERE = re.compile(r'.*(?:\[(?:error|crit|alert|emerg)\]|"level":"(?:error|panic|fatal)").*')
+_LOUD = re.compile(r'.*(?:\[(?:warn|error|crit|alert|emerg)\]|"level":"(?:warn|error|panic|fatal)").*')
 
 Configuration = Callable[[int], str]
 
@@ -61,6 +62,10 @@ class Server:
     def errors(self) -> list[str]:
         """The lines of its log that are of level error or above."""
         return _SEVERE.findall(self.log)
+
+    def above_notice(self, start: int = 0) -> list[str]:
+        """The lines of its log, from a position on, that are above the level of a notice."""
+        return _LOUD.findall(self.log[start:])
 
     def stop(self) -> None:
         """End it; it is gone when this returns."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.served.http import request
-from tests.served.requests_table import Published, mismatches, publish
+from tests.served.requests_table import Published, check_error, mismatches, publish
 from tests.served.servers import HOST, Server, free_port, open_directory, start_caddy, start_nginx
 
 Answers = dict[str, tuple[int, list[tuple[str, str]], bytes]]
@@ -67,6 +67,51 @@ CADDY = {
             try_files {path} /index.html
             file_server
         }""",
+    "it rewrites what is no file": """
+        root * WEBSITE
+        root /v2/* SITE
+        import SITE/Caddyfile
+        handle {
+            @missing not file
+            rewrite @missing /index.html
+            file_server
+        }""",
+    "it has pages without a suffix": """
+        root * WEBSITE
+        root /v2/* SITE
+        import SITE/Caddyfile
+        handle {
+            try_files {path} {path}.html {path}/index.html =404
+            file_server
+        }""",
+    "it is below a prefix": """
+        root * WEBSITE
+        root /v2/* SITE
+        import SITE/Caddyfile
+        handle_path /files/* {
+            file_server browse
+        }
+        handle {
+            redir /old /about.html
+            templates
+            file_server
+        }""",
+    "it has one handle for everything": """
+        root * WEBSITE
+        root /v2/* SITE
+        import SITE/Caddyfile
+        handle {
+            uri strip_suffix /
+            rewrite /home /index.html
+            try_files {path} {path}/ /404.html
+            header X-Site yes
+            file_server {
+                hide .hidden
+            }
+        }
+        handle_errors {
+            respond "an error" 418
+        }""",
     "it browses": """
         root * WEBSITE
         root /v2/* SITE
@@ -100,7 +145,8 @@ CADDY = {
 }
 ASKED = [
     *("/", "/about.html", "/data.json", "/old.gz", "/app.conf", "/.hidden", "/v2.txt", "/dir/", "/dir/file.txt"),
-    *("/none", "/none.json", "/old", "/home", "/v2x", "/_scr", "/manifests/1", "/v1/"),
+    *("/none", "/none.json", "/old", "/home", "/about", "/files/about.html", "/files/"),
+    *("/v2x", "/_scr", "/manifests/1", "/v1/"),
 ]
 VOLATILE = ("date", "expires", "etag", "last-modified", "content-security-policy")
 NONCE = rb'nonce="[^"]*"'  # in the listings of newer Caddys, another in each answer
@@ -121,6 +167,41 @@ def _start(name: str, text: str, site: Path, website: Path, tmp: Path) -> Server
     if name == "nginx":
         return start_nginx(site, tmp, server=text, http=IN_HTTP)
     return start_caddy(site, tmp, server=text)
+
+
+ROOTS = "root * WEBSITE\nroot /v2/* SITE\n"
+WITHOUT_A_HANDLE = {
+    "rewrite": ROOTS + "@missing not file\nrewrite @missing /index.html\n",
+    "rewrite beside one root": "root * WEBSITE\n@missing not file\nrewrite @missing /index.html\n",
+    "try_files beside one root": "root * WEBSITE\ntry_files {path} /index.html\n",
+    "uri": ROOTS + "uri /v2/* replace /v2/ /registry/\n",
+}
+
+
+@pytest.mark.parametrize("lines", WITHOUT_A_HANDLE)
+def test_a_rewrite_that_reaches_below_v2_is_told_with_its_remedy(
+    lines: str, published: Published, website: Path, open_tmp: Path
+) -> None:
+    """The README has the website's lines in a handle; without it no path below /v2 answers from the site."""
+    text = f"{WITHOUT_A_HANDLE[lines]}import SITE/Caddyfile\nfile_server"
+    with _start("caddy", text, published.site, website, open_tmp) as caddy:
+        for path in ("/v2/<app>/manifests/1", "/v2/<app>/manifests/<digest>", "/v2/<app>/manifests/none"):
+            for method in ("GET", "HEAD"):
+                check_error(request(caddy.port, method, published.resolve(path)), method, 503, "UNAVAILABLE")
+            told = request(caddy.port, "GET", published.resolve(path)).body
+            assert b"put the website's lines into 'handle {" in told
+        for path in ("/", "/about.html"):
+            assert request(caddy.port, "GET", path).status == 200
+
+
+def test_the_registry_answers_below_a_prefix(published: Published, open_tmp: Path) -> None:
+    """Below a prefix the registry answers too; only a Link to a next page lacks the prefix."""
+    text = f"handle_path /mirror/* {{\nroot * {published.site}\nimport {published.site}/Caddyfile\n}}"
+    with start_caddy(published.site, open_tmp, server=text) as caddy:
+        answer = request(caddy.port, "GET", published.resolve("/mirror/v2/<app>/manifests/<digest>"))
+        assert answer.all("Docker-Content-Digest") == [published.words()["digest"]]
+        answer = request(caddy.port, "GET", published.resolve("/mirror/v2/<app>/tags/list?n=1"))
+        assert answer.one("Link") == published.resolve('</v2/<app>/tags/list?n=1&last=1>; rel="next"')
 
 
 def _without_registry(text: str) -> str:

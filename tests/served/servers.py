@@ -33,6 +33,19 @@ _LOUD = re.compile(r'.*(?:\[(?:warn|error|crit|alert|emerg)\]|"level":"(?:warn|e
 
 Configuration = Callable[[int], str]
 
+_APACHE = """ServerRoot {{directory}}
+PidFile {{directory}}/pid
+ErrorLog {{directory}}/errors
+ServerName localhost
+Listen {host}:{port}
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule cache_module /usr/lib/apache2/modules/mod_cache.so
+LoadModule cache_disk_module /usr/lib/apache2/modules/mod_cache_disk.so
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -140,6 +153,29 @@ def run_caddy(tmp: Path, configuration: Configuration) -> Server:
     return _run(tmp, configuration, command, drop=True)
 
 
+def run_apache(tmp: Path, configuration: str) -> Server:
+    """Run Apache as a cache; `{directory}` in the configuration is a directory of its own."""
+
+    def command(directory: Path, text: str) -> list[str]:
+        config = directory / "apache.conf"
+        config.write_text(text.replace("{directory}", str(directory)))
+        return ["apache2", "-f", str(config), "-D", "FOREGROUND"]
+
+    return _run(tmp, lambda port: f"{_APACHE.format(host=HOST, port=port)}{configuration}", command, drop=True)
+
+
+def run_varnish(tmp: Path, configuration: str) -> Server:
+    """Run Varnish with a configuration of its own language."""
+
+    def command(directory: Path, text: str) -> list[str]:
+        listening, _, vcl = text.partition("\n")
+        (directory / "default.vcl").write_text(vcl)
+        jail = ["-j", "none"]
+        return ["varnishd", "-F", *jail, "-a", listening, "-f", f"{directory}/default.vcl", "-n", str(directory)]
+
+    return _run(tmp, lambda port: f"{HOST}:{port}\n{configuration}", command, drop=True)
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as free:
@@ -195,7 +231,8 @@ def _spawn(arguments: list[str], directory: Path, log: int, *, drop: bool) -> su
 def _program(name: str) -> str:
     program = shutil.which(os.environ.get(f"SCR_TEST_{name.upper()}", name), path=_PATH)
     if program is None:
-        pytest.fail(f"{name} is missing: apt-get install {name}", pytrace=False)
+        package = {"apache2": "apache2-bin", "varnishd": "varnish"}.get(name, name)
+        pytest.fail(f"{name} is missing: apt-get install {package}", pytrace=False)
     return program
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from tests.builders import tree
 from tests.forked import TIMEOUT
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(scr_export.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
+
+# `nohup tests/run &` ignores SIGINT, and what this process starts would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Report = dict[str, Any]
 PathText = str | os.PathLike[str]

@@ -586,29 +586,6 @@ def test_another_file_system_gets_copies(images: Path, other_device: Path) -> No
     assert export(images, site)["files"] == {"linked": count, "reflinked": 0, "copied": 0}
 
 
-def test_a_file_with_as_many_links_as_it_can_have_is_copied(images: Path, site: Path, tmp_path: Path) -> None:
-    built = write_image(images / "app/v1", layers=1)
-    file = images / "app/v1" / next(iter(built.blobs))[7:]
-    links = tmp_path / "links"
-    links.mkdir()
-    full = False
-    for number in range(65_100):  # ext4 allows 65,000
-        try:
-            os.link(file, links / str(number))
-        except OSError:
-            full = True
-            break
-    try:
-        report = export(images, site)
-        assert report["files"]["copied"] + report["files"]["reflinked"] == int(full)
-        assert_whole(site)
-        before = listing(site / "v2")
-        assert not any(export(images, site)["changed"].values())
-        assert listing(site / "v2") == before
-    finally:
-        shutil.rmtree(links)
-
-
 def test_images_below_each_others_names(images: Path, site: Path, tmp_path: Path) -> None:
     for number, path in enumerate(["a/1", "a/blobs/1", "a/manifests/1", "a/tags/1", "a/manifests/x/1", "a/b/1"]):
         write_image(images / path, seed=number)

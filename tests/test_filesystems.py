@@ -15,8 +15,14 @@ from tests.builders import Built, write_image, write_index
 from tests.conftest import Report, assert_whole, export, inodes, listing, registry, start, wait
 from tests.test_full_disk import mount
 
-MAKE = {"btrfs": ["mkfs.btrfs", "-q"], "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"]}
-SIZE = {"btrfs": 128 << 20, "xfs": 320 << 20}  # bytes; neither can be made much smaller, and both are sparse
+MAKE = {
+    "btrfs": ["mkfs.btrfs", "-q"],
+    "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
+    "ext4": ["mkfs.ext4", "-q", "-O", "dir_index"],
+}
+# bytes; btrfs and xfs cannot be made much smaller, and all are sparse
+SIZE = {"btrfs": 128 << 20, "xfs": 320 << 20, "ext4": 64 << 20}
+MOST_LINKS = 65_000  # of one file on ext4; btrfs and xfs allow more than a test can make
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +125,20 @@ def test_extents_are_shared_only_of_what_is_right(disk: Path) -> None:
     assert process.returncode == 1
     assert f"images/app/v1/{blob.name}" in process.stderr
     assert not (disk / "site").exists() or not list((disk / "site").glob("v2/**/manifests/*"))
+
+
+@pytest.mark.parametrize("disk", ["ext4"], indirect=True)
+def test_a_file_with_as_many_links_as_it_can_have_is_copied(disk: Path) -> None:
+    built = write_image(disk / "images/app/v1", layers=1)
+    file = disk / "images/app/v1" / next(iter(built.blobs))[7:]
+    (disk / "links").mkdir()
+    for number in range(MOST_LINKS - 1):
+        os.link(file, disk / "links" / str(number))
+    with pytest.raises(OSError, match="Too many links"):
+        os.link(file, disk / "links/another")
+    assert files(export(disk / "images", disk / "site")) == (len(built.blobs), 0, 1)
+    assert_whole(disk / "site")
+    assert_nothing_changes(disk / "images", disk / "site")
 
 
 def test_images_below_an_overlay(images: Path, tmp_path: Path) -> None:

@@ -20,10 +20,18 @@ MIRROR = os.environ.get("SCR_TEST_DEBIAN_MIRROR", "http://deb.debian.org/debian"
 _CACHE = Path(os.environ.get("SCR_TEST_CACHE") or Path.home() / ".cache/scr-export-tests")
 _FRESH = 7 * 86_400  # seconds for which an archive of a release is used again
 _CERTIFICATES = "/certificates-of-the-host.pem"
+# A program inside may enter a mount namespace, whose root is no chroot's: so the directory becomes the root of this one.
+# The first process is a shell, since it takes the exit status of daemons that lost their parent, as an init does.
 _ENTER = """
-mount --rbind /dev "$0/dev"
-mount --rbind /sys "$0/sys"
-exec chroot "$0" "$@"
+mount --bind "$0" "$0"
+cd "$0"
+mount -t proc proc proc
+mount --rbind /dev dev
+mount --rbind /sys sys
+pivot_root . .
+umount -l .
+cd /
+"$@" || exit $?
 """
 
 
@@ -35,7 +43,7 @@ class RootFilesystem:
 
     def run(self, script: str, *, user: str = "root", timeout: float = 1800) -> subprocess.CompletedProcess[str]:
         """Run lines of bash as a login of this user has them; both streams are in `stdout`."""
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.directory}/proc"]
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         command += ["sh", "-euc", _ENTER, str(self.directory)]
         command += ["su", "-", user, "-w", ",".join(_passed_on()), "-c", script]
         return subprocess.run(

@@ -20,7 +20,7 @@ MIRROR = os.environ.get("SCR_TEST_DEBIAN_MIRROR", "http://deb.debian.org/debian"
 _CACHE = Path(os.environ.get("SCR_TEST_CACHE") or Path.home() / ".cache/scr-export-tests")
 _FRESH = 7 * 86_400  # seconds for which an archive of a release is used again
 _CERTIFICATES = "/certificates-of-the-host.pem"
-# A program inside may enter a mount namespace, whose root is no chroot's: so the directory becomes the root of this one.
+# A program that enters a mount namespace leaves a chroot, so the directory becomes the root of the mounts.
 # The first process is a shell, since it takes the exit status of daemons that lost their parent, as an init does.
 _ENTER = """
 mount --bind "$0" "$0"

@@ -50,6 +50,23 @@ def test_the_first_command_installs_exports_serves_and_pulls_as_root_then_as_a_u
 
 
 @pytest.mark.only_all
+def test_each_line_that_installs_works_for_a_user(debian: RootFilesystem) -> None:
+    """pipx is Debian's, and uv comes by pipx."""
+    install = "apt-get update -q && apt-get install -q -y --no-install-recommends pipx python3-venv"
+    for script, user in ((install, "root"), ("pipx install uv", "visitor")):
+        done = debian.run(script, user=user)
+        assert done.returncode == 0, done.stdout
+    for line in _block("To install scr-export"):
+        program = "~/.local/scr-export/bin/scr-export" if "venv" in line else "~/.local/bin/scr-export"
+        done = debian.run(
+            f"export PATH=~/.local/bin:$PATH; cd scr-export && {line} && {program} --version", user="visitor"
+        )
+        assert done.returncode == 0, done.stdout
+        assert re.search(r"^\d+\.\d+\.\d+$", done.stdout, re.MULTILINE), done.stdout
+        debian.run("rm -rf ~/.local/bin/scr-export ~/.local/share/uv/tools", user="visitor")
+
+
+@pytest.mark.only_all
 def test_the_second_command_runs_the_tests_as_root(debian: RootFilesystem) -> None:
     """It installs the servers and clients, and runs some of the tests on them: all would take half an hour."""
     done = debian.run(f"cd scr-export && {_commands()[1]} {SOME_TESTS}")
@@ -60,12 +77,17 @@ def test_the_second_command_runs_the_tests_as_root(debian: RootFilesystem) -> No
 
 
 def _commands() -> list[str]:
-    """The two lines of the README's first block of commands, without what is said beside them."""
-    block = re.search(r"\n\n((?:    .+\n)+)", README.read_text())
-    assert block
-    commands = [line.split("  ")[0] for line in block[1].replace("    ", "", 1).replace("\n    ", "\n").splitlines()]
+    """The two lines of the README's first block, without what is said beside them."""
+    commands = [line.split("  ")[0] for line in _block("In a checkout")]
     assert len(commands) == 2, commands
     return commands
+
+
+def _block(said_before: str) -> list[str]:
+    """The lines of the README's block behind the paragraph that begins like this."""
+    block = re.search(rf"\n\n{said_before}(?:.+\n)+\n((?:    .+\n)+)", README.read_text())
+    assert block, said_before
+    return [line.removeprefix("    ") for line in block[1].splitlines()]
 
 
 def _files() -> list[str]:

@@ -90,7 +90,8 @@ debian_program() {
     for package in "$CACHE/debian-$1/archives"/*.deb; do
         dpkg-deb -x "$package" "$root"
     done
-    loader=$(find "$root"/lib*/*-linux-gnu* "$root/usr"/lib/*-linux-gnu* -maxdepth 1 -name 'ld-linux*.so.*' | head -n 1)
+    loader=$(find "$root"/lib*/*-linux-gnu* "$root/usr"/lib/*-linux-gnu* -maxdepth 1 -name 'ld-linux*.so.*' 2>/dev/null |
+        head -n 1)
     program=$(find "$root/usr/sbin/$3" "$root/usr/bin/$3" 2>/dev/null | head -n 1)
     printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \
         "$loader" "$root/lib/$(arch)-linux-gnu:$root/usr/lib/$(arch)-linux-gnu" "$program" >"$versions/$3"

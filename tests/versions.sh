@@ -77,7 +77,7 @@ with_servers() {
 newest_caddy() {
     rm -f "$versions/caddy"
     GOBIN=$versions go install github.com/caddyserver/caddy/v2/cmd/caddy@latest
-    "$versions/caddy" version
+    go version -m "$versions/caddy" | awk '$1 == "mod" { print "caddy of Go:", $3 }' # it tells no version itself
 }
 
 # A program of another release of Debian, with the libraries of that release: debian_program SUITE PACKAGE PROGRAM
@@ -96,7 +96,7 @@ debian_program() {
     printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \
         "$loader" "$root/lib/$(arch)-linux-gnu:$root/usr/lib/$(arch)-linux-gnu" "$program" >"$versions/$3"
     chmod 755 "$versions/$3"
-    echo "$3 of Debian $1: $("$versions/$3" $([ "$3" = nginx ] && echo -v || echo version) 2>&1)"
+    echo "$3 of Debian $1: $(dpkg-deb -W "$CACHE/debian-$1/archives/$2"_*.deb | cut -f2)"
 }
 
 # The package and what it depends on, into $CACHE/debian-SUITE/archives. apt's own state stays as it is.

@@ -46,7 +46,7 @@ def test_the_first_command_installs_exports_serves_and_pulls_as_root_then_as_a_u
         assert done.returncode == 0, done.stdout
         assert "\n200 OK\n" in done.stdout
         assert "\nIt works." in done.stdout
-        assert ("installs these packages" in done.stdout) == (user == "root")
+        assert ("installs these packages of Debian" in done.stdout) == (user == "root")
 
 
 @pytest.mark.only_all

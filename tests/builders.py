@@ -319,10 +319,16 @@ def _index(
     extra: Json | None = None,
     media_type_field: bool = True,
 ) -> Built:
-    entries = [child.descriptor | {"platform": _platform(platform)} for platform, child in children.items()]
+    entries = [child.descriptor | _entry(platform, child) for platform, child in children.items()]
     present = [child for platform, child in children.items() if platform not in sparse]
     fields = {"manifests": entries, **(extra or {})}
     return _built(family.index, fields, children=present, typed=media_type_field, indent=family.indent)
+
+
+def _entry(platform: str, child: Built) -> Json:
+    """What an index says of a child beside its descriptor; recent skopeo adds the annotation where it is missing."""
+    zstd = {"io.github.containers.compression.zstd": "true"}
+    return {"platform": _platform(platform)} | ({"annotations": zstd} if b"+zstd" in child.raw else {})
 
 
 def _built(

@@ -1,4 +1,5 @@
 # Sourced by examples/demo and tests/run: install the Debian packages of programs that are missing.
+# shellcheck shell=bash
 #
 #     install_packages PROGRAM:PACKAGE...
 #

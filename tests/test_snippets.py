@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 from scr_export.oci import digest, mediatype
-from scr_export.oci.name import repository_name, tag
+from scr_export.oci.name import parse_repository_name, parse_tag
 from scr_export.site.paths import artifact_type
 
 TEXTS = {
@@ -83,14 +83,14 @@ def test_a_name_is_the_exporters(snippet: str) -> None:
         "a@b",
         "a:b",
     ]
-    differing = [each for each in WORDS + odd if bool(pattern.fullmatch(each)) != accepts(repository_name, each)]
+    differing = [each for each in WORDS + odd if bool(pattern.fullmatch(each)) != accepts(parse_repository_name, each)]
     assert differing == []
 
 
 def test_a_tag_is_the_exporters(snippet: str) -> None:
     assert TAG in TEXTS[snippet]
     odd = ["x" * 127, "x" * 128, "x" * 129, "a\n", "a:b", "a@b", "é", "_" * 128, "a+b", " a", "-"]
-    assert [each for each in WORDS + odd if bool(re.fullmatch(TAG, each)) != accepts(tag, each)] == []
+    assert [each for each in WORDS + odd if bool(re.fullmatch(TAG, each)) != accepts(parse_tag, each)] == []
 
 
 def test_a_digest_is_the_exporters(snippet: str) -> None:
@@ -111,7 +111,7 @@ def test_a_digest_is_the_exporters(snippet: str) -> None:
 
 def test_the_types_of_manifests_are_the_exporters(snippet: str) -> None:
     found = set(re.findall(r"vnd\.(?:oci|docker)\.[a-z0-9.]+(?:manifest|index)[a-z0-9.]*\+json", TEXTS[snippet]))
-    assert found == {mediatype.subtype(each) for each in mediatype.MANIFESTS}
+    assert found == {each.removeprefix("application/") for each in mediatype.MANIFESTS}
 
 
 def test_an_artifact_type_that_one_can_ask_for_is_the_exporters(snippet: str) -> None:

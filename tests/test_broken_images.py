@@ -24,9 +24,9 @@ from typing import Any
 
 import pytest
 
-from tests.builders import Built, tree, write_artifact, write_image, write_index
-from tests.conftest import Report, assert_whole, registry, substance
-from tests.forked import Ended, Exporter, run, warm
+from tests.support.builders import Built, tree, write_artifact, write_image, write_index
+from tests.support.forked import Ended, Exporter, run, warm
+from tests.support.runner import Report, assert_whole, registry, substance
 
 FIRST, CASES = int(os.environ.get("SCR_TEST_SEED", "0")), int(os.environ.get("SCR_TEST_CASES", "200"))
 USER = 65534 if os.geteuid() == 0 else None  # no mode binds root

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests import builders
+from tests.support import builders
 
 
 def contents(directory: Path) -> dict[str, bytes]:

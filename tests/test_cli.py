@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 import scr_export
-from tests.builders import write_image
-from tests.conftest import ENVIRONMENT, assert_whole, export, listing, run, start, substance, wait
-from tests.forked import TIMEOUT
+from tests.support.builders import write_image
+from tests.support.forked import TIMEOUT
+from tests.support.runner import ENVIRONMENT, assert_whole, export, listing, run, start, substance, wait
 
 
 def image_without_end(images: Path) -> None:

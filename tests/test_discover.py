@@ -7,7 +7,7 @@ import pytest
 
 from scr_export.images.discover import discover
 from scr_export.problems import Problems
-from tests.builders import write_image
+from tests.support.builders import write_image
 
 
 def found(images: Path) -> tuple[list[str], dict[str, str]]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
-from tests.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
-from tests.conftest import (
+from tests.support import forked
+from tests.support.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
+from tests.support.runner import (
     assert_whole,
     codes,
     export,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Built, write_image, write_index
-from tests.conftest import Report, assert_whole, export, inodes, listing, registry, start, wait
+from tests.support.builders import Built, write_image, write_index
+from tests.support.runner import Report, assert_whole, export, inodes, listing, registry, start, wait
 from tests.test_full_disk import mount
 
 MAKE = {

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
-from tests.builders import write_image
-from tests.conftest import (
+from tests.support import forked
+from tests.support.builders import write_image
+from tests.support.forked import Ended, warm
+from tests.support.runner import (
     Report,
     assert_whole,
     inodes,
@@ -23,7 +24,6 @@ from tests.conftest import (
     substance,
     tags,
 )
-from tests.forked import Ended, warm
 
 NOBODY = 65534
 PAGE = os.sysconf("SC_PAGESIZE")

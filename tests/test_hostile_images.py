@@ -10,8 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.builders import Built, plant, write_image, write_index
-from tests.conftest import assert_pullable, assert_whole, codes, export, registry, run, start, substance, tags, wait
+from tests.support.builders import Built, plant, write_image, write_index
+from tests.support.runner import (
+    assert_pullable,
+    assert_whole,
+    codes,
+    export,
+    registry,
+    run,
+    start,
+    substance,
+    tags,
+    wait,
+)
 
 SCHEMA_1 = {"schemaVersion": 1, "name": "app", "tag": "v1", "fsLayers": [], "history": []}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import write_image
-from tests.conftest import ENVIRONMENT, assert_whole, codes, export, inodes, listing, start, wait
+from tests.support.builders import write_image
+from tests.support.runner import ENVIRONMENT, assert_whole, codes, export, inodes, listing, start, wait
 
 
 def blob_of(images: Path, path: str) -> Path:

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import pytest
 
 from scr_export.publish.directory import tree as site_tree
-from tests.builders import write_image, write_index
-from tests.conftest import _assert_pullable as assert_pullable
-from tests.conftest import assert_whole
-from tests.forked import Hook, run, warm
+from tests.support.builders import write_image, write_index
+from tests.support.forked import Hook, run, warm
+from tests.support.runner import _assert_pullable as assert_pullable
+from tests.support.runner import assert_whole
 
 Pointers = dict[tuple[str, str], str]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from scr_export.publish.directory import tree as site_tree
-from tests.conftest import assert_pullable, assert_whole, registry
-from tests.forked import Exporter, run, warm
+from tests.support.forked import Exporter, run, warm
+from tests.support.runner import assert_pullable, assert_whole, registry
 from tests.test_filesystems import _as_root  # noqa: F401  (a fixture of every test here)
 from tests.test_full_disk import mount
 from tests.test_killed import SCENARIOS, Scenario, pointers

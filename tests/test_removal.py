@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scr_export.commands.export import RemovalLimit
-from tests.builders import write_image, write_index
-from tests.conftest import assert_whole, codes, export, listing, run, tags
+from tests.support.builders import write_image, write_index
+from tests.support.runner import assert_whole, codes, export, listing, run, tags
 
 
 def write_tags(directory: Path, *tags: str, seed: int = 0) -> None:

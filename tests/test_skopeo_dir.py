@@ -12,7 +12,7 @@ from scr_export.images.discover import discover
 from scr_export.images.image import Image
 from scr_export.images.loader import load as load_image
 from scr_export.problems import Problems
-from tests.builders import Built, plant, write_artifact, write_image, write_index
+from tests.support.builders import Built, plant, write_artifact, write_image, write_index
 
 SHA512 = {"algorithm": "sha512"}
 

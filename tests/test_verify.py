@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from scr_export.commands.verify import verify as verify_here
-from tests.builders import Built, write_artifact, write_image, write_index
-from tests.conftest import Report, export, listing, start, wait
+from tests.support.builders import Built, write_artifact, write_image, write_index
+from tests.support.runner import Report, export, listing, start, wait
 
 IMAGE, INDEX = "vnd.oci.image.manifest.v1+json", "vnd.oci.image.index.v1+json"
 

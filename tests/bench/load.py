@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from tests.bench.measure import NotMeasured
-from tests.served.servers import HOST
+from tests.support.servers import HOST
 
 _CONNECTIONS = 16
 

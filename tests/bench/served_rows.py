@@ -15,7 +15,7 @@ from tests.bench import trees
 from tests.bench.load import client, drive
 from tests.bench.measure import Line, NotMeasured, compared, cost, in_turns, megabytes, microseconds, milliseconds
 from tests.bench.work import Work, need
-from tests.served.servers import HOST, Server, start_nginx
+from tests.support.servers import HOST, Server, start_nginx
 
 _HTTP = "access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;"
 _NO_GROWTH = 1.03  # what is constant, and a little noise

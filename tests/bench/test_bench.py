@@ -15,7 +15,7 @@ import pytest
 
 from tests.bench import load, trees
 from tests.bench.measure import NotMeasured, compared, cost, in_turns
-from tests.served.servers import open_directory, start_nginx
+from tests.support.servers import open_directory, start_nginx
 
 _RUN = Path(__file__).with_name("run")
 _TIMEOUT = 120  # seconds, of which it needs a tenth

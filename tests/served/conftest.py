@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.requests_table import Published, plant, publish
-from tests.served.servers import open_directory
+from tests.support.requests_table import Published, plant, publish
+from tests.support.servers import open_directory
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Built, write_artifact, write_image
-from tests.conftest import export
-from tests.served.http import request
-from tests.served.servers import HOST, START, Server, run_apache, run_nginx, run_varnish, start_caddy, start_nginx
+from tests.support.builders import Built, write_artifact, write_image
+from tests.support.http import request
+from tests.support.runner import export
+from tests.support.servers import HOST, START, Server, run_apache, run_nginx, run_varnish, start_caddy, start_nginx
 
 NGINX_CACHE = """
     proxy_cache_path {tmp}/cache keys_zone=c:1m;

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.http import request
-from tests.served.requests_table import Published, check_error, mismatches, publish
-from tests.served.servers import HOST, Server, free_port, open_directory, start_caddy, start_nginx
+from tests.support.http import request
+from tests.support.requests_table import Published, check_error, mismatches, publish
+from tests.support.servers import HOST, Server, free_port, open_directory, start_caddy, start_nginx
 
 Answers = dict[str, tuple[int, list[tuple[str, str]], bytes]]
 

@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests import builders
-from tests.builders import ARCHITECTURE, Built, hello_elf
-from tests.conftest import export
-from tests.served import clients
-from tests.served.clients import CGROUP, Machine
-from tests.served.servers import start_caddy, start_nginx
+from tests.support import builders, clients
+from tests.support.builders import ARCHITECTURE, Built, hello_elf
+from tests.support.clients import CGROUP, Machine
+from tests.support.runner import export
+from tests.support.servers import start_caddy, start_nginx
 
 Json = dict[str, Any]
 

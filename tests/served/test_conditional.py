@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.http import Answer, request
-from tests.served.requests_table import JSON, MOVES, STAYS, Published, Row, check_error, check_row
-from tests.served.servers import START, Server, open_directory, start_nginx
+from tests.support.http import Answer, request
+from tests.support.requests_table import JSON, MOVES, STAYS, Published, Row, check_error, check_row
+from tests.support.servers import START, Server, open_directory, start_nginx
 
 FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import write_artifact, write_image, write_index
-from tests.conftest import export
-from tests.served import clients
-from tests.served.servers import START, Server, open_directory
+from tests.support import clients
+from tests.support.builders import write_artifact, write_image, write_index
+from tests.support.runner import export
+from tests.support.servers import START, Server, open_directory
 
 SUITE = "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111"
 NAME = "team/app"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.requests_table import Published, check_image, check_lists
-from tests.served.servers import HOST, Server, run_caddy, run_nginx
+from tests.support.requests_table import Published, check_image, check_lists
+from tests.support.servers import HOST, Server, run_caddy, run_nginx
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

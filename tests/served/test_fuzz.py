@@ -23,8 +23,8 @@ from tests.served.fuzz.farm import Asker, Farm
 from tests.served.fuzz.grammar import Grammar
 from tests.served.fuzz.judge import SECRET, Judge, is_of_registry
 from tests.served.fuzz.wire import Request, parse
-from tests.served.http import Answer
-from tests.served.servers import START, Server, open_directory, start_nginx
+from tests.support.http import Answer
+from tests.support.servers import START, Server, open_directory, start_nginx
 
 SEED = os.environ.get("SCR_TEST_SEED", "1")
 REQUESTS = int(os.environ.get("SCR_TEST_REQUESTS", "8000"))

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from tests.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
-from tests.conftest import export
-from tests.served import clients
-from tests.served.servers import START, open_directory
+from tests.support import clients
+from tests.support.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
+from tests.support.runner import export
+from tests.support.servers import START, open_directory
 
 Json = dict[str, Any]
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.served.requests_table import Published
-from tests.served.servers import HOST, START, Server, open_directory
+from tests.support.requests_table import Published
+from tests.support.servers import HOST, START, Server, open_directory
 
 _LENGTH = 7_900  # of a request line, which nginx takes up to 8 kB
 _TIMES = 5  # requests that are measured at once

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import link_image, write_artifact
-from tests.conftest import export
-from tests.served.http import Answer, request
-from tests.served.requests_table import HOSTILE_LAST, check_list
-from tests.served.servers import HOST, START, Server, open_directory
+from tests.support.builders import link_image, write_artifact
+from tests.support.http import Answer, request
+from tests.support.requests_table import HOSTILE_LAST, check_list
+from tests.support.runner import export
+from tests.support.servers import HOST, START, Server, open_directory
 
 LONG = "x" * 127
 TAGS = {

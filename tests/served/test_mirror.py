@@ -22,11 +22,11 @@ from shutil import which
 
 import pytest
 
-from tests.builders import write_image, write_index
-from tests.conftest import assert_pullable, assert_whole, export, inodes, registry, run
-from tests.forked import TIMEOUT
-from tests.served.mirroring import age, begin, build, end, kill, mirror, verify
-from tests.served.servers import START, Server
+from tests.support.builders import write_image, write_index
+from tests.support.forked import TIMEOUT
+from tests.support.mirroring import age, begin, build, end, kill, mirror, verify
+from tests.support.runner import assert_pullable, assert_whole, export, inodes, registry, run
+from tests.support.servers import START, Server
 
 SLOW = "--bwlimit=600"  # KiB a second: what changes in a round below takes half a second
 TAGS = [f"{repository}/{tag}" for repository in ("app", "team/app", "team/blobs/tool") for tag in ("1", "2", "latest")]

@@ -13,9 +13,9 @@ from shutil import which
 import pytest
 
 from scr_export import text
-from tests.conftest import Report, assert_pullable, assert_whole, export, registry, run
-from tests.served.mirroring import age, begin, build, end, kill, mirror, rsync_daemon, sshd, verify
-from tests.served.servers import HOST
+from tests.support.mirroring import age, begin, build, end, kill, mirror, rsync_daemon, sshd, verify
+from tests.support.runner import Report, assert_pullable, assert_whole, export, registry, run
+from tests.support.servers import HOST
 
 FOLLOWED = "munge symlinks = no"
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")

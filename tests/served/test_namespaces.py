@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.builders import Built, write_artifact, write_image
-from tests.conftest import export
-from tests.served.http import Answer, request
-from tests.served.requests_table import MOVES, SECRET, check_list, check_manifest
-from tests.served.servers import START, Server, open_directory
+from tests.support.builders import Built, write_artifact, write_image
+from tests.support.http import Answer, request
+from tests.support.requests_table import MOVES, SECRET, check_list, check_manifest
+from tests.support.runner import export
+from tests.support.servers import START, Server, open_directory
 
 UPSTREAMS = ("docker.io", "quay.io", "localhost_5000", "r.example_443", "0")
 TAGS = ["0", "1", "2", "3"]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import builders
-from tests.conftest import export
-from tests.served.http import request
-from tests.served.servers import Server, open_directory, start_caddy, start_nginx
+from tests.support import builders
+from tests.support.http import request
+from tests.support.runner import export
+from tests.support.servers import Server, open_directory, start_caddy, start_nginx
 
 PASSWORD = "o2-krab"
 HASHED = "$2b$04$abcdefghijklmnopqrstuuTrDhGenw.9pHNR9/HJyo79uP2TC8BTi"  # by bcrypt, in its fewest rounds

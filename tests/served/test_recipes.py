@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import write_image
-from tests.conftest import ENVIRONMENT, export
-from tests.served import clients
-from tests.served.clients import Machine
-from tests.served.servers import Server, open_directory, run_caddy, start_nginx
+from tests.support import clients
+from tests.support.builders import write_image
+from tests.support.clients import Machine
+from tests.support.runner import ENVIRONMENT, export
+from tests.support.servers import Server, open_directory, run_caddy, start_nginx
 
 RECIPES = (Path(__file__).parents[2] / "examples/README.md").read_text()
 NAME = "mirror.example.com"

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Built, write_artifact, write_image
-from tests.conftest import export
-from tests.served.http import Answer, request
-from tests.served.requests_table import (
+from tests.support.builders import Built, write_artifact, write_image
+from tests.support.http import Answer, request
+from tests.support.requests_table import (
     HARMLESS,
     HOSTILE,
     IMAGES,
@@ -38,7 +37,8 @@ from tests.served.requests_table import (
     check_row,
     is_below_v2,
 )
-from tests.served.servers import START, Server, open_directory, start_caddy, start_nginx
+from tests.support.runner import export
+from tests.support.servers import START, Server, open_directory, start_caddy, start_nginx
 
 COMPRESSED = {"Accept-Encoding": "gzip"}
 ENCODE = "encode gzip {\nminimum_length 1\nmatch {\nheader Content-Type *\n}\n}"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import write_image
-from tests.conftest import assert_whole, export, registry
-from tests.served.mirroring import verify
-from tests.served.servers import HOST, Server, run_caddy, run_nginx
 from tests.served.test_mirror import get, pull
+from tests.support.builders import write_image
+from tests.support.mirroring import verify
+from tests.support.runner import assert_whole, export, registry
+from tests.support.servers import HOST, Server, run_caddy, run_nginx
 from tests.test_full_disk import mount
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

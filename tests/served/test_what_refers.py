@@ -13,11 +13,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.builders import Built, referrer, write_artifact, write_image, write_index, write_referrers_tag
-from tests.conftest import export
-from tests.served.http import Answer, request
-from tests.served.requests_table import check_referrers_list
-from tests.served.servers import START, Server, open_directory
+from tests.support.builders import Built, referrer, write_artifact, write_image, write_index, write_referrers_tag
+from tests.support.http import Answer, request
+from tests.support.requests_table import check_referrers_list
+from tests.support.runner import export
+from tests.support.servers import START, Server, open_directory
 
 TYPES = [
     *("application/vnd.example.signature.v1+json", "application/vnd.example.signature.v1+jso", "text/plain", "a/b"),

@@ -30,9 +30,9 @@ from typing import Any, TextIO
 import pytest
 
 from scr_export.publish.directory import tree as site_tree
-from tests import forked
-from tests.builders import tree, write_artifact, write_image, write_index
-from tests.served.servers import HOST, START, open_directory
+from tests.support import forked
+from tests.support.builders import tree, write_artifact, write_image, write_index
+from tests.support.servers import HOST, START, open_directory
 from tests.test_killed import Scenario, Stage, pointers
 
 SOAK = float(os.environ.get("SCR_TEST_SOAK", "8"))  # seconds

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import builders
-from tests.conftest import export
-from tests.served.http import Answer, request
-from tests.served.servers import START, Server, start_nginx
+from tests.support import builders
+from tests.support.http import Answer, request
+from tests.support.runner import export
+from tests.support.servers import START, Server, start_nginx
 
 NONE = f"sha256:{'0' * 64}"
 WORDS = {"errors": [{"code": "UNAVAILABLE", "message": "no readable site below the root of this server"}]}

@@ -13,10 +13,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from tests import builders
-from tests.builders import Built
-from tests.conftest import export
-from tests.served import requests_table
+from tests.support import builders, requests_table
+from tests.support.builders import Built
+from tests.support.runner import export
 
 NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

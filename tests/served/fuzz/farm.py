@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.served import requests_table
 from tests.served.fuzz.contents import Contents
 from tests.served.fuzz.judge import SECRET, WEBSITE, Judge, is_well_formed
 from tests.served.fuzz.wire import BrokenAnswer, Connection, Request
-from tests.served.http import Answer
-from tests.served.servers import HOST, Server, free_port, open_directory, start_caddy, start_nginx
+from tests.support import requests_table
+from tests.support.http import Answer
+from tests.support.servers import HOST, Server, free_port, open_directory, start_caddy, start_nginx
 
 # what the server says of files that are not the registry's is no concern of ours
 _NGINX_QUIET = "location / { log_not_found off; }"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tests.served import requests_table
 from tests.served.fuzz.contents import MANY, Contents
 from tests.served.fuzz.wire import Fields, Request
+from tests.support import requests_table
 
 SITES = ("alone", "alone", "alone", "alone", "beside", "beside", "guarded", "closed")
 LENGTHS = (2, 9, 130, 260, 600, 4100, 7800)

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, unquote_to_bytes
 
-from tests.served import requests_table
 from tests.served.fuzz.contents import (
     NAME,
     Api,
@@ -28,7 +27,8 @@ from tests.served.fuzz.contents import (
     Text,
 )
 from tests.served.fuzz.wire import Request
-from tests.served.http import Answer
+from tests.support import requests_table
+from tests.support.http import Answer
 
 SECRET = requests_table.SECRET
 WEBSITE = b"a page of the website"

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from types import TracebackType
 
-from tests.served.http import Answer
+from tests.support.http import Answer
 
 _SECONDS = 20  # within which each part of an answer comes
 Fields = tuple[tuple[bytes, bytes], ...]

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import write_image
-from tests.conftest import start, wait
-from tests.forked import TIMEOUT
-from tests.served.servers import HOST, free_port
+from tests.support.builders import write_image
+from tests.support.forked import TIMEOUT
+from tests.support.runner import start, wait
+from tests.support.servers import HOST, free_port
 
 MIRROR = Path(__file__).parents[2] / "examples/mirror"
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from tests import builders
-from tests.builders import Built
-from tests.conftest import export
-from tests.served.http import Answer, request
+from tests.support import builders
+from tests.support.builders import Built
+from tests.support.http import Answer, request
+from tests.support.runner import export
 
 JSON = "application/json"
 INDEX = "application/vnd.oci.image.index.v1+json"

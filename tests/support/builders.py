@@ -4,7 +4,7 @@ Every byte follows from the arguments alone: no clock, no compressor whose outpu
 So a digest that a test writes down stays true. All digests are computed, and the layers are real tar archives
 that match the `diff_ids` of their config: docker, podman and containerd unpack and run what is written here.
 
-    python3 tests/builders.py demo DIR      two small images that run: DIR/hello/1.0 and DIR/team/hello/1.0
+    python3 tests/support/builders.py demo DIR      two small images that run: DIR/hello/1.0 and DIR/team/hello/1.0
 """
 
 from __future__ import annotations

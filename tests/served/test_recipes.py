@@ -239,6 +239,15 @@ def test_images_are_updated_by_a_second_sync(host: Host, place: Path, tmp_path: 
     assert sorted(each.name for each in tmp_path.iterdir()) == ["bin", "images", "list.yaml", "site"]
 
 
+def test_cron_runs_an_export_and_a_check(place: Path, tmp_path: Path) -> None:
+    """Nothing is mailed where nothing is wrong."""
+    for line in recipe("each Sunday a check of every byte").splitlines():
+        command = line.split("root", 1)[1].replace("/usr/local/bin/scr-export", f"{sys.executable} -m scr_export")
+        command = command.replace("/srv/images", f"{place}/images").replace("/srv/site", f"{tmp_path}/site")
+        done = subprocess.run(["sh", "-c", command], env=ENVIRONMENT, capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), line
+
+
 def _get(path: str) -> str:
     done = subprocess.run(
         ["curl", "-sS", "-w", " %{http_code}", f"http://{ADDRESS}:8000{path}"],

@@ -1,4 +1,4 @@
-"""What refers to a manifest by its `subject` (distribution-spec, "Listing Referrers")."""
+"""Referrers: manifests whose `subject` is another manifest (distribution-spec, "Listing Referrers")."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scr_export.oci.name import Tag
 
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """A manifest that refers to another, as its descriptor in the list tells it. `size` is in bytes."""
+    """A manifest that refers to another, as its descriptor in the list describes it. `size` is in bytes."""
 
     media_type: MediaType
     digest: Digest
@@ -27,11 +27,11 @@ class Referrer:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Referrer:
-        """From the manifest itself: an index that lists it may have lost what it says of itself."""
+        """Describe a manifest by its own bytes: the descriptor in an index may lack annotations and artifact type."""
         return cls(manifest.media_type, manifest.digest, manifest.size, manifest.artifact_type, manifest.annotations)
 
     def as_descriptor(self) -> dict[str, Any]:
-        """Its descriptor (image-spec, descriptor.md)."""
+        """Return its descriptor (image-spec, descriptor.md)."""
         descriptor: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.artifact_type:
             descriptor["artifactType"] = self.artifact_type
@@ -41,7 +41,7 @@ class Referrer:
 
 
 def subject_of(tag: Tag) -> Digest | None:
-    """The digest whose referrers an index with this tag lists ("Referrers Tag Schema"), None if it is another tag."""
+    """Return the digest whose referrers an index with this tag lists ("Referrers Tag Schema"). None: another tag."""
     algorithm, _, encoded = tag.partition("-")
     if algorithm not in ALGORITHMS:
         return None
@@ -51,12 +51,12 @@ def subject_of(tag: Tag) -> Digest | None:
         return None
 
 
-# Subject -> digest of what refers to it.
+# Subject -> digest of the referrer -> referrer.
 Referrers = dict[Digest, dict[Digest, Referrer]]
 
 
 def referrers_in(manifests: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> Referrers:
-    """What these manifests of one repository refer to, and what an index under a tag of the schema lists besides."""
+    """Return the referrers among the manifests of one repository, by `subject` and by tags of the referrers tag schema."""
     found: defaultdict[Digest, dict[Digest, Referrer]] = defaultdict(dict)
     for digest, manifest in manifests.items():
         if manifest.subject:
@@ -69,7 +69,7 @@ def referrers_in(manifests: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest
 
 
 def referrers_index(referrers: Iterable[Referrer]) -> bytes:
-    """The body of `/v2/<name>/referrers/<digest>`, in the order of digests."""
+    """Return the body of `/v2/<name>/referrers/<digest>`, sorted by digest."""
     manifests = [referrer.as_descriptor() for referrer in sorted(referrers, key=lambda each: each.digest)]
     index = {"schemaVersion": 2, "mediaType": mediatype.OCI_INDEX, "manifests": manifests}
     return json.dumps(index, separators=(",", ":")).encode() + b"\n"

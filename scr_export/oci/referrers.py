@@ -56,7 +56,7 @@ Referrers = dict[Digest, dict[Digest, Referrer]]
 
 
 def referrers_in(manifests: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> Referrers:
-    """Return the referrers among the manifests of one repository, by `subject` and by tags of the referrers tag schema."""
+    """Return the referrers among the manifests of one repository: by `subject`, and by tags of the tag schema."""
     found: defaultdict[Digest, dict[Digest, Referrer]] = defaultdict(dict)
     for digest, manifest in manifests.items():
         if manifest.subject:

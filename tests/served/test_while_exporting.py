@@ -57,8 +57,13 @@ class Answer:
         return f"{self.asked}: {self.status} {dict(self.fields)} {self.body[:300]!r}"
 
     def is_unknown(self) -> bool:
-        """Whether a manifest or a list is not there, in the words of the distribution spec."""
-        return self.status == 404 and json.loads(self.body)["errors"][0]["code"] in UNKNOWN
+        """Whether a manifest or a list is not there, or no site yet, in the words of the distribution spec."""
+        code = json.loads(self.body)["errors"][0]["code"] if self.status in (404, 503) else ""
+        return (self.status == 404 and code in UNKNOWN) or self.is_no_site()
+
+    def is_no_site(self) -> bool:
+        """Whether the server has no site: a first export publishes the list of repositories last."""
+        return self.status == 503 and b"no readable site below the root" in self.body
 
 
 class Client:
@@ -121,7 +126,7 @@ class Client:
     def listed(self, path: str, key: str) -> list[str] | None:
         """What a list says; None if it is not there."""
         answer = self.ask("GET", path)
-        if answer.is_unknown() or (answer.status == 404 and key == "repositories"):
+        if answer.is_unknown():
             return None
         _check(answer.status == 200, "no list", answer)
         names: list[str] = json.loads(answer.body)[key]
@@ -316,8 +321,11 @@ class World:
         return f"{name}:{tag} = {self.digest(name, tag)}"
 
     def remove(self, name: str, tag: str) -> str:
-        """Take a tag away."""
+        """Take a tag away, and with the last tag its directories: an empty one is a fault."""
         shutil.rmtree(self.images / name / tag)
+        with contextlib.suppress(OSError):  # other tags are in it
+            for directory in (self.images / name, *(self.images / name).parents):
+                directory.rmdir()
         return f"{name}:{tag} removed"
 
     def digest(self, name: str, tag: str) -> str:

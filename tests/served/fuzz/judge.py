@@ -304,7 +304,7 @@ class Judge:
         """The answer is of what was asked for."""
         match found:
             case Missing(codes):
-                yield from _error(request, answer, codes | _of_number(request))
+                yield from _error(request, answer, codes | _of_number(request) | _of_length(request))
             case Api() | Listing() | Referrers() if answer.status == 304:
                 yield from _not_modified("", request, answer)
             case Listing() if answer.status != 412:
@@ -345,6 +345,11 @@ class Judge:
             yield from _error_fields(answer, {416})  # Caddy writes a line of text below the right header
         else:
             yield from _error(request, answer, set(STATUS))
+
+
+def _of_length(request: Request) -> set[str]:
+    """A path that is longer than any of the registry may be refused before it is read."""
+    return {"NAME_INVALID"} if len(request.target) > 500 else set()
 
 
 def _of_number(request: Request) -> set[str]:

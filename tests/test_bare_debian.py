@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +26,8 @@ def debian(request: pytest.FixtureRequest) -> Iterator[RootFilesystem]:
     if os.geteuid() != 0:
         pytest.skip("only root can make a root file system")
     with bare_debian(request.param) as debian:
-        debian.copy(CHECKOUT, _files(), "/root/scr-export")
-        debian.copy(CHECKOUT, _files(), "/home/visitor/scr-export")
+        debian.copy(CHECKOUT, "/root/scr-export")
+        debian.copy(CHECKOUT, "/home/visitor/scr-export")
         assert debian.run("useradd visitor -d /home/visitor -s /bin/bash").returncode == 0
         assert debian.run("chown -R visitor: /home/visitor").returncode == 0
         yield debian
@@ -88,10 +87,3 @@ def _block(said_before: str) -> list[str]:
     block = re.search(rf"\n\n{said_before}(?:.+\n)+\n((?:    .+\n)+)", README.read_text())
     assert block, said_before
     return [line.removeprefix("    ") for line in block[1].splitlines()]
-
-
-def _files() -> list[str]:
-    """What git knows of this checkout, and what it will."""
-    command = ["git", "-C", str(CHECKOUT), "ls-files", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [name for name in listed if (CHECKOUT / name).exists()]

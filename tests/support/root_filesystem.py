@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +56,10 @@ class RootFilesystem:
             timeout=timeout,
         )
 
-    def copy(self, checkout: Path, files: Sequence[str], destination: str) -> None:
-        """Copy these files of a checkout into a directory inside."""
-        for name in files:
-            copy = self.directory / destination.lstrip("/") / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(checkout / name, copy, follow_symlinks=False)
+    def copy(self, checkout: Path, destination: str) -> None:
+        """Copy a checkout into a directory inside, without what was made in it."""
+        made = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".coverage*", "demo-site")
+        shutil.copytree(checkout, self.directory / destination.lstrip("/"), symlinks=True, ignore=made)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import start, wait
+from tests.support.runner import start, wait
 
 CHECKOUT = Path(__file__).parents[1]
 PAPERS = ["README.md", "examples/README.md", "tests/README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md"]

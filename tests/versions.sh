@@ -14,8 +14,11 @@ MIRROR=${SCR_TEST_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 CACHE=${SCR_TEST_CACHE:-$HOME/.cache/scr-export-tests}
 
 # Tests of what is served that ask the servers themselves. Clients and mirrors see the machine's own servers only.
-SERVED=(tests/served/test_requests.py tests/served/test_lists.py tests/served/test_what_refers.py
-    tests/served/test_beside_a_website.py tests/served/test_password.py tests/served/test_examples.py)
+SERVED=()
+for subject in requests lists what_refers beside_a_website password examples conditional namespaces wrong_root \
+    hostile_cost fuzz several_sites; do
+    SERVED+=("tests/served/test_$subject.py")
+done
 
 run_versions() {
     LEFT_OUT=()

@@ -19,11 +19,11 @@ import typer
 from scr_export import __version__
 from scr_export.commands.export import ExportOptions, RemovalLimit, export
 from scr_export.commands.verify import verify
-from scr_export.entry import Terminated
 from scr_export.errors import ImagesError, ScrExportError, reason
 from scr_export.oci.name import parse_repository_name
 from scr_export.problems import Problem, Problems
 from scr_export.report import SCHEMA, problems_as_dict
+from scr_export.signals import Terminated
 from scr_export.text import count, printable
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM. It differs from SIGINT by the exit status and the message."""
+from scr_export.signals import Terminated, raise_on_sigterm
 
 
 def main() -> NoReturn:
     """Run `scr-export` with the arguments of the process; end with an exit status of the contract."""
     _open_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_on_sigterm()
     try:
         from scr_export.cli import run
 
@@ -29,15 +25,11 @@ def main() -> NoReturn:
 
 def _stop(message: str, status: int) -> NoReturn:
     print(message, file=sys.stderr, flush=True)
-    os._exit(status)  # whatever was being loaded is not to be ended in order
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+    os._exit(status)  # the interpreter was loading something, and cannot end in order
 
 
 def _open_streams() -> None:
-    """Give a process that was started without standard streams ones that lead nowhere, as some supervisors do it."""
+    """Open /dev/null for standard streams that are closed, as some supervisors start programs."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "text": set(),
     "errors": {"problems", "text"},
 }
+TOP = {"__init__", "__main__", "entry", "signals", "cli", "report", "progress"}  # each may import what it needs
 PURE = [module for module in MODULES if module.partition("/")[0] in ("oci", "site")]
 EFFECTS = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "subprocess", "fcntl", "importlib", "time", "random"}
 

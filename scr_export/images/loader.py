@@ -112,8 +112,8 @@ class _Loader:
             raw, status = read_file(name, self.directory, SIZE_LIMIT)
             manifest = Manifest.parse(raw, algorithm)
         except InvalidManifest as error:
-            for problem in error.problems:
-                self._fault("manifest", f"{name} {problem}", "copy it again with a current skopeo")
+            for defect in error.defects:
+                self._fault("manifest", f"{name} {defect.what}", "copy it again with a current skopeo")
         except OSError as error:
             self._fault("unreadable", f"{name} cannot be read: {error.strerror}", "let this user read it")
         except ValueError as error:
@@ -155,7 +155,10 @@ class _Loader:
         if manifest.digest != child.digest:
             self._fault("digest", f"{name} is damaged: its bytes have the digest {manifest.digest}", _COPY_AGAIN)
         elif manifest.size != child.size:
-            self._fault("size", f"{name} has {manifest.size} bytes, the index says {child.size}", _COPY_AGAIN)
+            self._fault("size", f"{name} has {manifest.size} bytes, {child.place} says {child.size}", _COPY_AGAIN)
+        elif manifest.media_type != child.media_type:
+            what = f"{name} is of the type {manifest.media_type}, the index says {child.media_type!r:.160}"
+            self._fault("manifest", f"{what}, which clients refuse", _COPY_AGAIN)
 
     def _blob(self, descriptor: Descriptor, manifest: Manifest) -> None:
         found = self._find(blob_names(descriptor.digest))

@@ -18,6 +18,7 @@ DOCKER_CONFIG = MediaType("application/vnd.docker.container.image.v1+json")
 # What a client accepts as a manifest, and so all that a site serves as one.
 MANIFESTS = frozenset({OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+DOCKER = frozenset({DOCKER_MANIFEST, DOCKER_LIST})
 
 # Docker's first manifests; their digest is not that of their bytes.
 SCHEMA_1 = frozenset(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,15 +35,52 @@ def test_any_depth_in_the_order_of_names(images: Path) -> None:
     assert found(images) == (["a/b/1", "a/b/c/d/1", "a/z:1", f"a@sha256:{'0' * 64}", "b/1"], {})
 
 
-def test_an_image_directory_is_not_descended_into(images: Path) -> None:
+def test_an_image_in_an_image_is_found_and_the_outer_one_is_a_fault(images: Path) -> None:
     image(images / "a/1")
     image(images / "a/1/b/2")
+    (images / "a/1/c").mkdir()
+    assert found(images) == (["a/1", "a/1/b/2"], {"a/1": "nested"})
+
+
+def test_a_directory_in_an_image_without_an_image_is_a_leftover(images: Path) -> None:
+    image(images / "a/1")
+    (images / "a/1/b/version").mkdir(parents=True)
+    (images / "a/1/b/link").symlink_to("/")
     assert found(images) == (["a/1"], {})
+
+
+def test_an_image_directory_is_listed_only_where_it_may_hold_another(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its links tell, if its parent's links are as many as its directories."""
+    if images.stat().st_nlink != 2:
+        pytest.skip("this file system does not count directories as links")
+    for tag in "123":
+        image(images / "a" / tag)
+    image(images / "a/3/inner")
+    listed: list[int] = []
+    scandir = os.scandir
+
+    def counted(directory: int) -> Any:
+        listed.append(directory)
+        return scandir(directory)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    assert found(images)[0] == ["a/1", "a/2", "a/3", "a/3/inner"]
+    assert len(listed) == 3  # IMAGES, a, and a/3
 
 
 def test_images_itself_may_be_an_image(images: Path) -> None:
     (images / "manifest.json").touch()
+    (images / "empty").mkdir()
     assert found(images) == ([""], {})
+
+
+def test_a_manifest_beside_images_is_one_fault(images: Path) -> None:
+    (images / "manifest.json").touch()
+    image(images / "a/1")
+    image(images / "b/1")
+    assert found(images) == (["a/1", "b/1"], {"manifest.json": "stray"})
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
@@ -66,21 +104,37 @@ def test_what_is_no_image_and_looks_like_none_is_passed_over(images: Path) -> No
     (images / "README.md").touch()
     (images / "a/notes.txt").touch()
     (images / "a/0123abc").touch()
-    (images / "lost+found/x").mkdir(parents=True)
-    (images / "lost+found/x/version").touch()
+    (images / "version").write_text("2026.11\n")
+    (images / ("0" * 64)).touch()
+    assert found(images) == (["a/1"], {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lost+found",
+        ".snapshot",
+        ".snapshots",
+        ".zfs",
+        ".Trash-1000",
+        "@eaDir",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+    ],
+)
+def test_what_a_system_leaves_is_passed_over(images: Path, name: str) -> None:
+    image(images / "a/1")
+    image(images / name / "a/1")
+    image(images / "b" / name / "1")
     assert found(images) == (["a/1"], {})
 
 
 @pytest.mark.parametrize(
     "leftover",
     [
-        "version",
         "dir-put-blob123456",
         "dir-put-blob\n",
-        "0" * 64,
-        "a" * 128,
-        f"sha512-{'a' * 128}",
-        f"sha384-{'a' * 96}",
         f"{'0' * 64}.manifest.json",
         f"sha512-{'a' * 128}.manifest.json",
     ],
@@ -92,18 +146,42 @@ def test_a_half_copied_image_is_a_fault(images: Path, leftover: str) -> None:
     assert found(images) == (["a/1"], {"a/2": "half-copied"})
 
 
+def test_a_blob_of_a_half_copied_image_is_no_archive_of_its_own(images: Path) -> None:
+    write_image(images / "a/1")
+    (images / "a/1/manifest.json").unlink()
+    assert found(images) == ([], {"a/1": "half-copied"})
+
+
+def test_the_version_of_skopeo_and_two_blobs_are_signs_of_it_too(images: Path) -> None:
+    for path in ("a/1", "a/2", "a/3"):
+        (images / path).mkdir(parents=True)
+    (images / "a/1/version").write_text("Directory Transport Version: 1.1\n")
+    (images / "a/2" / ("0" * 64)).touch()
+    (images / f"a/2/sha512-{'a' * 128}").touch()
+    (images / "a/3/version").write_text("1.1\n")
+    (images / "a/3" / ("0" * 64)).touch()
+    assert found(images) == ([], {"a/1": "half-copied", "a/2": "half-copied"})
+
+
 def test_a_half_copied_image_hides_no_image_below_it(images: Path) -> None:
     image(images / "a/b/1")
-    (images / "a/version").touch()
+    (images / "a/dir-put-blob1").touch()
     assert found(images) == (["a/b/1"], {"a": "half-copied"})
 
 
-@pytest.mark.parametrize("target", ["real", "..", "a-file", "nowhere", "loop", "/"])
-def test_links_are_faults_and_not_followed(images: Path, target: str) -> None:
+def test_what_is_left_at_the_top_is_no_fault_of_every_image(images: Path) -> None:
+    image(images / "a/1")
+    (images / "version").write_text("Directory Transport Version: 1.1\n")
+    assert found(images) == (["a/1"], {"version": "half-copied"})
+
+
+@pytest.mark.parametrize("target", ["real", "..", "/", "a-file", "nowhere", "loop"])
+def test_links_to_directories_are_faults_and_none_is_followed(images: Path, target: str) -> None:
     image(images / "real/1")
     (images / "a-file").touch()
     (images / "loop").symlink_to(target)
-    assert found(images) == (["real/1"], {"loop": "link"})
+    faults = {"loop": "link"} if target in ("real", "..", "/") else {}
+    assert found(images) == (["real/1"], faults)
 
 
 def test_what_lies_too_deep_for_a_name_is_a_fault(images: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Built, link_image, write_artifact, write_image, write_index
-from tests.conftest import export
-from tests.manifests_table import BUILT, SUBJECT, Kind, Row, rows
+from tests.support.builders import Built, link_image, write_artifact, write_image, write_index
+from tests.support.manifests_table import BUILT, SUBJECT, Kind, Row, rows
+from tests.support.runner import export
 
 ROWS = list(rows())
 REFUSED, TAKEN = [row for row in ROWS if row.client], [row for row in ROWS if not row.client]

@@ -14,14 +14,20 @@ from scr_export.commands.documents import documents
 from scr_export.errors import ImagesError, SiteError, UsageError, reason, reraise_oserror
 from scr_export.fs.file import SourceFile
 from scr_export.fs.safe import DIRECTORY_FLAGS, open_untouched
+from scr_export.images import remedies
 from scr_export.images.discover import discover
 from scr_export.images.image import Image
+from scr_export.images.indexes import find_incomplete_indexes
 from scr_export.images.loader import load, resolve_referrers
 from scr_export.images.merge import find_clashes, merge
-from scr_export.images.naming import FaultyReferences
+from scr_export.images.naming import FaultyReferences, names_no_tag
+from scr_export.images.other_kinds import is_site
+from scr_export.images.place import Arguments, Place, quoted
 from scr_export.images.sources import SourceVerifier, choose_sources
 from scr_export.oci.digest import Digest
+from scr_export.oci.manifest import SIZE_LIMIT
 from scr_export.oci.repository import Catalog, Keep
+from scr_export.problems import Problems
 from scr_export.progress import Progress
 from scr_export.publish.directory.files import KnownFiles, device_of
 from scr_export.publish.directory.lock import is_marked, lock_site, mark, open_site
@@ -34,6 +40,7 @@ from scr_export.publish.directory.tree import SourceChangedError, Tree
 from scr_export.report import Report
 from scr_export.site import paths
 from scr_export.site.compare import Changes, Removal, apply_grace_period, compare
+from scr_export.site.documents.referrers import long_lists
 from scr_export.site.plan import File, plan
 from scr_export.text import count, printable
 
@@ -95,7 +102,7 @@ def export(options: ExportOptions) -> Report:
     """
     started = time.monotonic()
     _refuse_overlap(options)
-    with _open_images(options.images) as images, _open_site(options) as site:
+    with _open_images(options) as images, _open_site(options) as site:
         run = _Run(options, images, site, State.load(site) if site is not None else State())
         with run.noting_verified_files():
             found = _load(run)
@@ -126,7 +133,7 @@ class _Run:
     def __post_init__(self) -> None:
         options, before = self.options, self.before
         self.report = Report(site=options.site, dry_run=options.dry_run)
-        self.verifier = SourceVerifier(self.images, options.jobs, before.verified)
+        self.verifier = SourceVerifier(self.images, options.jobs, before.verified, self.arguments)
         self.files = KnownFiles(
             site=-1 if self.site is None else self.site,
             device=device_of(options.site),
@@ -134,6 +141,11 @@ class _Run:
             link_refused=set(before.link_refused),
             hash_unknown=options.verify_digests,
         )
+
+    @property
+    def arguments(self) -> Arguments:
+        """What commands call the two directories."""
+        return Arguments(self.options.images, self.options.site)
 
     def refuse_faults(self, good: Sequence[Image]) -> None:
         """Stop at faults, unless the good images are to be published all the same.
@@ -161,12 +173,29 @@ class _Run:
 def _load(run: _Run) -> list[Image]:
     """Read every image; those with faults are left out."""
     problems, prefix = run.report.problems, run.options.prefix
-    loaded = [load(found, prefix, problems) for found in discover(run.images, problems, run.empty_directories)]
+    found = discover(run.images, problems, run.empty_directories, run.arguments)
+    loaded = [load(each, prefix, problems) for each in found]
     if not loaded and not problems.faults:
-        problems.fault("", "empty", "holds no image", "fill it: skopeo copy --all docker://… dir:IMAGES/NAME/TAG")
+        problems.fault("", "empty", "holds no image", remedies.fill(Place("", run.arguments)))
+    _report_untagged(run, len(loaded))
     sound = [image for image in loaded if image]
     _report_empty_directories(run)
     return resolve_referrers(sound, run.images)
+
+
+def _report_untagged(run: _Run, image_count: int) -> None:
+    """Say once that every image lies directly in IMAGES. One that hides others has that fault alone."""
+    problems = run.report.problems
+    nested = {fault.path for fault in problems.faults if fault.code == "nested"}
+    found = {fault for fault in problems.faults if fault.code == "name" and names_no_tag(fault.path)}
+    untagged = [fault for fault in problems.faults if fault in found and fault.path not in nested]
+    problems.faults = [fault for fault in problems.faults if fault not in found or fault.path not in nested]
+    if not untagged or len(untagged) < image_count:
+        return
+    problems.faults = [fault for fault in problems.faults if fault not in found]
+    what = f"holds images without a tag, {untagged[0].path!r:.160} for one: is it the directory of one repository?"
+    parent = remedies.give_parent(Place("", run.arguments), 1)
+    problems.fault("", "name", what, f"{parent}, or name the tag: {untagged[0].remedy}")
 
 
 def _report_empty_directories(run: _Run) -> None:
@@ -208,14 +237,33 @@ def _merge(run: _Run, images: Sequence[Image], sources: dict[Digest, SourceFile]
         good = [image for image in images if image.path not in faulty]
         retained = _retained(run)
         clashes = find_clashes(good, retained)
-        problems.extend(clashes)
+        empty, incomplete = find_incomplete_indexes(good, retained, run.arguments)
+        problems.extend([*clashes, *empty])
         run.refuse_faults(good)
-        if not clashes:
+        if not clashes and not empty:
             break
+    problems.extend(incomplete)
     run.report.images = len(good)
     catalog = merge(good, retained, sources)
+    _warn_of_long_lists(run, catalog, good)
     run.report.repositories, run.report.tags = len(catalog.repositories), catalog.tag_count
     return catalog
+
+
+def _warn_of_long_lists(run: _Run, catalog: Catalog[File], images: Sequence[Image]) -> None:
+    """Warn of lists of referrers of which clients read only the start."""
+    for name, subject, size in long_lists(catalog):
+        candidates = [
+            (referrer.descriptor_size, image.path)
+            for image in images
+            if image.reference.repository == name
+            for each, referrer in image.referrers
+            if each == subject
+        ]
+        largest = max(candidates, default=(0, ""))[1]
+        what = f"the list of what refers to {name}@{subject} has {size:,} bytes, and clients read {SIZE_LIMIT:,} of it"
+        remedy = f"take away the largest of its entries: {remedies.move_out(Place(largest, run.arguments))}"
+        run.report.problems.warning(largest, "referrers", what, remedy)
 
 
 def _retained(run: _Run) -> Catalog[Keep]:
@@ -352,13 +400,39 @@ def _refuse_overlap(options: ExportOptions) -> None:
 
 
 @contextmanager
-def _open_images(path: str) -> Iterator[int]:
-    with reraise_oserror(UsageError, f"open IMAGES {printable(path)}"):
-        descriptor = open_untouched(path, DIRECTORY_FLAGS)
+def _open_images(options: ExportOptions) -> Iterator[int]:
+    path = options.images
     try:
+        with reraise_oserror(UsageError, f"open IMAGES {printable(path)}"):
+            descriptor = open_untouched(path, DIRECTORY_FLAGS)
+    except UsageError:
+        _refuse_swapped(options)
+        raise
+    try:
+        if is_site(descriptor):
+            _refuse_swapped(options)
+            copy = printable(f"cp -a {quoted(path)} {quoted(options.site)}")
+            raise UsageError(f"IMAGES {printable(path)} is a site of scr-export; to have another like it: {copy}")
+        if not os.listdir(descriptor):
+            _refuse_swapped(options)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _refuse_swapped(options: ExportOptions) -> None:
+    """Say so if SITE holds images, as it does where the two arguments are swapped."""
+    try:
+        site = open_untouched(options.site, DIRECTORY_FLAGS)
+    except OSError:
+        return
+    try:
+        holds_images = not is_site(site) and next(discover(site, Problems(), []), None) is not None
+    finally:
+        os.close(site)
+    if holds_images:
+        command = printable(f"scr-export {quoted(options.site)} {quoted(options.images)}")
+        raise UsageError(f"SITE {printable(options.site)} holds images: are the arguments swapped? {command}")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Image:
 
     `referrers` are pairs of a subject and a manifest that refers to it. `unresolved_referrers` are pairs of a subject
     and the digest of a manifest that an index under a tag of the referrers tag schema lists, and that lies elsewhere.
+    `left_out` are manifests of docker's schema 1 that an index lists.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Image:
     blobs: tuple[SourceFile, ...]
     referrers: tuple[tuple[Digest, Referrer], ...] = ()
     unresolved_referrers: tuple[tuple[Digest, Digest], ...] = ()
+    left_out: tuple[Digest, ...] = ()
 
     @property
     def top(self) -> StoredManifest:

@@ -37,6 +37,11 @@ def parse_path(path: str, prefix: str = "") -> Reference:
     )
 
 
+def names_no_tag(path: str) -> bool:
+    """Tell whether this is the path of an image directory directly below IMAGES, with neither a tag nor a digest."""
+    return path != "" and not set(path) & set("/:@")
+
+
 def repositories_below(path: str, prefix: str = "") -> str:
     """Return the common start of the names of all repositories whose images lie in this directory; '' for IMAGES."""
     parents, last = _split(path, prefix)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from scr_export.oci.digest import Digest
 
 # skopeo writes it last, so an image directory is one that has it.
 TOP_MANIFEST = "manifest.json"
 
-# Everything that skopeo writes besides the top manifest: an image whose copy was not finished has nothing else.
-_PART = re.compile(r"version|dir-put-blob.*|(?:sha(?:384|512)-)?[0-9a-f]{64,128}(?:\.manifest\.json)?", re.DOTALL)
+_BLOB = re.compile(r"(?:sha(?:384|512)-)?[0-9a-f]{64,128}")
+_OTHER = re.compile(rf"dir-put-blob.*|{_BLOB.pattern}\.manifest\.json", re.DOTALL)
+
+# The file `version` begins with it.
+VERSION, VERSION_TEXT = "version", b"Directory Transport Version:"
 
 
 def blob_names(digest: Digest) -> tuple[str, ...]:
@@ -29,6 +33,16 @@ def _names(digest: Digest, suffix: str) -> tuple[str, ...]:
     return (plain,) if digest.algorithm == "sha256" else (f"{digest.algorithm}-{plain}", plain)
 
 
+def parts_in(names: Collection[str], has_version: bool) -> list[str]:
+    """Return the files that skopeo left in a directory whose copy it did not finish.
+
+    `has_version` says that the file `version` is skopeo's. One blob alone may be anybody's file.
+    """
+    others = [name for name in names if _OTHER.fullmatch(name)] + [VERSION] * has_version
+    blobs = [name for name in names if _BLOB.fullmatch(name)]
+    return sorted(others + blobs) if others or len(blobs) > 1 else []
+
+
 def is_part(name: str) -> bool:
-    """Tell whether skopeo leaves a file of this name in a directory whose copy it did not finish."""
-    return _PART.fullmatch(name) is not None
+    """Tell whether skopeo gives this name to a blob, to a manifest or to what is to become one."""
+    return bool(_BLOB.fullmatch(name) or _OTHER.fullmatch(name))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from scr_export.fs.file import SourceFile
 from scr_export.fs.hashing import find_damaged
+from scr_export.images import remedies
 from scr_export.images.image import Image
+from scr_export.images.place import UNNAMED, Arguments, Place
 from scr_export.oci.digest import Digest
 from scr_export.problems import Problems
-
-_COPY_AGAIN = "copy the image again"
 
 
 def choose_sources(images: Iterable[Image], known: Set[bytes]) -> dict[Digest, SourceFile]:
@@ -54,11 +54,12 @@ class SourceVerifier:
     `result` is valid at any time, also when the run was interrupted.
     """
 
-    def __init__(self, root: int, jobs: int, verified: Set[bytes]) -> None:
+    def __init__(self, root: int, jobs: int, verified: Set[bytes], arguments: Arguments = UNNAMED) -> None:
         self.result = Verification()
         self._root = root
         self._jobs = jobs
         self._verified = verified
+        self._arguments = arguments
 
     def unverified(self, images: Iterable[Image], sources: dict[Digest, SourceFile]) -> list[SourceFile]:
         """Return the chosen blobs that have to be hashed."""
@@ -97,7 +98,7 @@ class SourceVerifier:
         for digest, copies in others.items():
             if sound := [file for file in copies if file not in damaged]:
                 sources[digest] = sound[0]
-        _report(images, sources, damaged, problems)
+        _report(images, sources, damaged, problems, self._arguments)
 
     def _hash(self, files: Sequence[SourceFile], advance: Callable[[int], None]) -> dict[SourceFile, str]:
         self.result.hashed += sum(file.size for file in files)
@@ -125,6 +126,7 @@ def _report(
     sources: dict[Digest, SourceFile],
     damaged: dict[SourceFile, str],
     problems: Problems,
+    arguments: Arguments,
 ) -> None:
     defects = {(file.digest, file.stamp): what for file, what in damaged.items()}
     for image in images:
@@ -132,9 +134,10 @@ def _report(
             what = defects.get((blob.digest, blob.stamp))
             if what is None:
                 continue
+            again = remedies.copy_again(Place(image.path, arguments))
             name, source = blob.path.rpartition("/")[2], sources[blob.digest]
             if (source.digest, source.stamp) in defects:
-                problems.fault(image.path, "digest", f"{name} {what}", _COPY_AGAIN)
+                problems.fault(image.path, "digest", f"{name} {what}", again)
             else:
                 what = f"{name} {what}; the copy {source.path} is published in its place"
-                problems.warning(image.path, "digest", what, _COPY_AGAIN)
+                problems.warning(image.path, "digest", what, again)

@@ -39,6 +39,11 @@ class Referrer:
             descriptor["annotations"] = self.annotations
         return descriptor
 
+    @property
+    def descriptor_size(self) -> int:
+        """How many bytes of a list its descriptor takes, the comma with it."""
+        return len(json.dumps(self.as_descriptor(), separators=(",", ":"))) + 1
+
 
 def subject_of(tag: Tag) -> Digest | None:
     """Return the digest whose referrers an index with this tag lists ("Referrers Tag Schema"). None: another tag."""

@@ -1,4 +1,4 @@
-"""What clients refuse, seen with the clients: `tests/manifests_table.py` says which client refuses which manifest.
+"""Clients refuse what the table of manifests says that they refuse, and take the rest.
 
 A server that knows nothing of manifests gives them exactly what is in the table.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.manifests_table import BUILT, CONTAINERD, CRANE, LIBRARY, ORAS, SKOPEO, SUBJECT, Row, rows
-from tests.served import clients
-from tests.served.servers import HOST, open_directory, run_nginx
 from tests.served.test_go_clients import CRANE as CRANE_PROGRAM
 from tests.served.test_go_clients import ORAS as ORAS_PROGRAM
+from tests.support import clients
+from tests.support.manifests_table import BUILT, CONTAINERD, CRANE, LIBRARY, ORAS, SKOPEO, SUBJECT, Row, rows
+from tests.support.servers import HOST, open_directory, run_nginx
 
 ROWS = list(rows())
 NUMBERS = {row: number for number, row in enumerate(ROWS)}

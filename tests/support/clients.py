@@ -27,15 +27,18 @@ HERE = Path(__file__).parent
 CGROUP = f"scr-export-tests-{os.getpid()}"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 INSTALL = {
+    "buildah": "apt-get install buildah",
     "conmon": "apt-get install conmon",
     "containerd": "apt-get install containerd",
     "ctr": "apt-get install containerd",
     "docker": "apt-get install docker.io",
     "dockerd": "apt-get install docker.io",
+    "docker-registry": "apt-get install docker-registry",
     "go": "Go 1.26 or newer, from https://go.dev/dl/",
     "podman": "apt-get install podman",
     "runc": "apt-get install runc",
     "skopeo": "apt-get install skopeo",
+    "umoci": "apt-get install umoci",
     "unshare": "apt-get install util-linux",
 }
 STORAGE_CONF = """

@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
+from scr_export.oci.digest import Digest
+from scr_export.oci.manifest import SIZE_LIMIT
+from scr_export.oci.name import RepositoryName
 from scr_export.oci.referrers import Referrer, referrers_index
 from scr_export.oci.repository import Catalog
 from scr_export.site import paths
@@ -18,6 +21,18 @@ def referrers_documents(catalog: Catalog[File]) -> Iterator[Part]:
     for name, repository in catalog:
         for subject, referrers in repository.referrers.items():
             yield Part(paths.referrers(name, subject), partial(_entries, referrers.values()))
+
+
+def long_lists(catalog: Catalog[File]) -> Iterator[tuple[RepositoryName, Digest, int]]:
+    """Yield repository, subject and bytes of each list that is larger than what clients read."""
+    for name, repository in catalog:
+        for subject, referrers in repository.referrers.items():
+            # Most lists are far from it: an annotation takes at most six times what it takes in the manifest.
+            if sum(6 * referrer.size for referrer in referrers.values()) < SIZE_LIMIT:
+                continue
+            size = sum(referrer.descriptor_size for referrer in referrers.values())
+            if size > SIZE_LIMIT:
+                yield name, subject, size
 
 
 def _entries(referrers: Iterable[Referrer]) -> Mapping[str, Entry]:

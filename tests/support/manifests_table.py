@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.builders import Built, write_artifact, write_image, write_index
+from tests.support.builders import Built, write_artifact, write_image, write_index
 
 Json = dict[str, Any]
 Kind = Literal["image", "docker", "index", "list", "artifact"]

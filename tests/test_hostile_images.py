@@ -364,7 +364,10 @@ def test_whatever_stands_under_a_name_that_is_read(images: Path, site: Path, tmp
         path.rename(tmp_path / f"outside-{number}")
         plant(path, kind, tmp_path / f"outside-{number}")
     report = export(images, site, "--keep-going", status=1)
-    assert {path for path, _ in codes(report)} == {"child/v1", "layer/v1", "manifest/v1"}
+    faulty = {"child/v1", "layer/v1", "manifest/v1"}
+    if kind in ("dangling", "loop"):
+        faulty.add("whole")  # a link that may stand for a disk which is not mounted
+    assert {path for path, _ in codes(report)} == faulty
     assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": ["good"]}
 
 

@@ -27,8 +27,8 @@ _OF_THE_SYSTEM = re.compile(
     r"lost\+found|\.snapshots?|\.zfs|\.Trash-.*|@eaDir|#recycle|\$RECYCLE\.BIN|System Volume Information", re.DOTALL
 )
 
-# A link that leads to no directory: an editor's lock, or one whose target is gone. It hides no image.
-_LEADS_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+# What the system says of a link without a target, or in a circle.
+_DANGLING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +204,20 @@ class _Walk:
         return True
 
     def _report_link(self, place: Place, directory: int, name: str) -> None:
-        """A link hides images if it leads to a directory; a link to a file is as good as a file."""
+        """Report a link that hides images: to a directory, or to nothing, which may be a disk that is not mounted.
+
+        A link to a file is ignored as a file is, and so is an editor's lock: its name begins with a dot.
+        """
         try:
             is_directory = stat.S_ISDIR(os.stat(name, dir_fd=directory).st_mode)
-            target = os.readlink(name, dir_fd=directory)
         except OSError as error:
-            is_directory, target = error.errno not in _LEADS_NOWHERE, ""
+            if not (error.errno in _DANGLING and name.startswith(".")):
+                what = f"is a symbolic link that cannot be followed ({error.strerror}): is a disk not mounted?"
+                self.problems.fault(place.path, "link", what, remedies.remove_link(place))
+            return
         if is_directory:
             what = "is a symbolic link to a directory, and links are not followed"
+            target = os.readlink(name, dir_fd=directory)
             self.problems.fault(place.path, "link", what, remedies.replace_link(place, target))
 
     def _unreadable(self, place: Place, what: str, error: OSError) -> None:

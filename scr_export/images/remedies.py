@@ -110,6 +110,11 @@ def replace_link(place: Place, target: str) -> str:
     return f"rm {quoted(place.full)} && cp -a {quoted(os.path.normpath(origin))} {quoted(place.full)}"
 
 
+def remove_link(place: Place) -> str:
+    """Remove a link; what it stood for goes from the site then."""
+    return f"to give up its images: rm {quoted(place.full)}"
+
+
 def make_readable(place: Place, error: OSError) -> str:
     """What may help where something cannot be read."""
     if error.errno == errno.EACCES:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.builders import Built, write_image, write_index
+from tests.support.mounts import mounted, needs_root
 from tests.support.runner import Report, assert_whole, export, inodes, listing, registry, start, wait
-from tests.test_full_disk import mount
+
+pytestmark = needs_root
 
 MAKE = {
     "btrfs": ["mkfs.btrfs", "-q"],
@@ -25,12 +26,6 @@ SIZE = {"btrfs": 128 << 20, "xfs": 320 << 20, "ext4": 64 << 20}
 MOST_LINKS = 65_000  # of one file on ext4; btrfs and xfs allow more than a test can make
 
 
-@pytest.fixture(autouse=True)
-def _as_root() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount the file systems that these tests need")
-
-
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A disk with the file system that the test names."""
@@ -39,11 +34,8 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(SIZE[request.param])
     subprocess.run([*MAKE[request.param], image], check=True, capture_output=True)
-    mount("-o", "loop", image, path)
-    try:
+    with mounted("-o", "loop", image, path):
         yield path
-    finally:
-        subprocess.run(["umount", path], check=True)
 
 
 @pytest.fixture
@@ -151,8 +143,7 @@ def test_images_below_an_overlay(images: Path, tmp_path: Path) -> None:
     lower.mkdir()
     images.rename(lower / "images")
     options = f"lowerdir={lower},upperdir={tmp_path / 'upper'},workdir={tmp_path / 'work'}"
-    mount("-t", "overlay", "-o", options, "none", top)
-    try:
+    with mounted("-t", "overlay", "-o", options, "none", top):
         report = export(top / "images", top / "site")
         assert sum(files(report)) == 2 * count
         assert_whole(top / "site")
@@ -161,8 +152,6 @@ def test_images_below_an_overlay(images: Path, tmp_path: Path) -> None:
         shutil.rmtree(top / "images/team")
         export(top / "images", top / "site", "--grace", "0")
         assert_whole(top / "site")
-    finally:
-        subprocess.run(["umount", top], check=True)
 
 
 def test_a_bind_mount_of_the_same_file_system(images: Path, tmp_path: Path) -> None:
@@ -170,29 +159,25 @@ def test_a_bind_mount_of_the_same_file_system(images: Path, tmp_path: Path) -> N
     _, count = write_twice(images)
     site = tmp_path / "site"
     site.mkdir()
-    mount("--bind", site, site)
-    try:
+    with mounted("--bind", site, site):
         linked, reflinked, copied = files(export(images, site))
         assert (linked, reflinked + copied) == (count, count)
         assert_whole(site)
         assert_nothing_changes(images, site)
-    finally:
-        subprocess.run(["umount", site], check=True)
     assert export(images, site)["files"]["linked"] in (0, 2 * count)
     assert_whole(site)
 
 
-def test_memory(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
-        images, site = Path(path, "images"), Path(path, "site")
-        _, count = write_twice(images)
-        assert files(export(images, site)) == (2 * count, 0, 0)
-        assert_nothing_changes(images, site)
-        copy = tmp_path / "site"
-        assert files(export(images, copy)) == (count, 0, count)
-        assert_nothing_changes(images, copy)
-        assert registry(copy) == registry(site)
-        assert_whole(copy)
+def test_memory(tmp_path: Path, memory: Path) -> None:
+    images, site = memory / "images", memory / "site"
+    _, count = write_twice(images)
+    assert files(export(images, site)) == (2 * count, 0, 0)
+    assert_nothing_changes(images, site)
+    copy = tmp_path / "site"
+    assert files(export(images, copy)) == (count, 0, count)
+    assert_nothing_changes(images, copy)
+    assert registry(copy) == registry(site)
+    assert_whole(copy)
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 
 from tests.support import forked
 from tests.support.builders import write_image
-from tests.support.forked import Ended, warm
+from tests.support.forked import Ended
+from tests.support.mounts import mount, mounted, needs_root
 from tests.support.runner import (
     Report,
     assert_whole,
@@ -25,6 +25,8 @@ from tests.support.runner import (
     tags,
 )
 
+pytestmark = [needs_root, pytest.mark.usefixtures("warm_exporter")]
+
 NOBODY = 65534
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -34,23 +36,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own, 64 pages and 200 inodes large."""
     path = tmp_path / "disk"
     path.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount the small disk that this test fills")
-    mount("-t", "tmpfs", "-o", f"size={64 * PAGE},nr_inodes=200,mode=755", "none", path)
-    try:
+    with mounted("-t", "tmpfs", "-o", f"size={64 * PAGE},nr_inodes=200,mode=755", "none", path):
         yield path
-    finally:
-        subprocess.run(["umount", path], check=True)
-
-
-def mount(*arguments: str | Path) -> None:
-    process = subprocess.run(["mount", *arguments], capture_output=True, encoding="utf-8")
-    assert process.returncode == 0, f"this machine cannot mount what the test needs: {process.stderr}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm() -> None:
-    warm()
 
 
 def run(images: Path, site: Path, *options: str, user: int | None = None) -> Ended:
@@ -169,8 +156,6 @@ def test_a_site_that_is_read_only(images: Path, disk: Path) -> None:
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A directory that another user can enter, with images of root's and a site of nobody's."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can run the exporter as another user")
     with tempfile.TemporaryDirectory() as path:
         shared = Path(path)
         for directory in (shared, shared / "images", shared / "site"):

@@ -1,4 +1,4 @@
-"""Imports run one way between the rooms of the package, and the pure rooms touch no file."""
+"""Imports run one way between the rooms of the package and between those of the tests; pure rooms touch no file."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "errors": {"problems", "text"},
 }
 TOP = {"__init__", "__main__", "entry", "signals", "cli", "report", "progress"}  # each may import what it needs
+TESTS = Path(__file__).parent
+TEST_MODULES = sorted(path.relative_to(TESTS).with_suffix("").as_posix() for path in TESTS.rglob("*.py"))
 PURE = [module for module in MODULES if module.partition("/")[0] in ("oci", "site")]
 EFFECTS = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "subprocess", "fcntl", "importlib", "time", "random"}
 
@@ -37,14 +39,19 @@ def room(module: str) -> str:
 
 def imported(module: str) -> set[str]:
     """The modules of the package that this one imports anywhere in its text, as paths below the package."""
+    return imported_below("scr_export", PACKAGE / f"{module}.py")
+
+
+def imported_below(package: str, path: Path) -> set[str]:
+    """What a file imports from a package: modules and names in them, as paths below the package."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{module}: a relative import"
+            assert not node.level, f"{path}: a relative import"
             found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name.removeprefix("scr_export.").replace(".", "/") for name in found if name.startswith("scr_export.")}
+    return {name.removeprefix(f"{package}.").replace(".", "/") for name in found if name.startswith(f"{package}.")}
 
 
 def test_the_installed_wheel_is_tested_where_the_checkout_is_hidden() -> None:
@@ -94,6 +101,19 @@ def test_only_publish_changes_the_disk(module: str) -> None:
     tree = ast.parse((PACKAGE / f"{module}.py").read_text())
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not called & {"mkdir", "makedirs", "unlink", "rmdir", "rename", "link", "symlink", "chmod", "write_bytes"}
+
+
+@pytest.mark.parametrize("module", TEST_MODULES)
+def test_a_test_module_is_imported_by_none(module: str) -> None:
+    parts = [name.split("/") for name in imported_below("tests", TESTS / f"{module}.py")]
+    assert not [name for name in parts if any(part.startswith(("test_", "conftest")) for part in name)]
+    assert not [name for name in parts if name[0] == "support" and name[-1].startswith("_")]  # a private name
+
+
+@pytest.mark.parametrize("module", [module for module in TEST_MODULES if module.startswith("support/")])
+def test_support_imports_only_support(module: str) -> None:
+    assert {room(name) for name in imported_below("tests", TESTS / f"{module}.py")} <= {"support"}
+    assert imported_below("tests", TESTS / "support/runner.py") >= {"support/forked"}  # so that the test can fail
 
 
 def test_the_public_api_is_documented_and_loads_nothing_before_it_is_used() -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from scr_export.publish.directory import tree as site_tree
-from tests.support.forked import Exporter, run, warm
+from tests.support.forked import Exporter, run
+from tests.support.mounts import mounted, needs_root
 from tests.support.runner import assert_pullable, assert_whole, registry
-from tests.test_filesystems import _as_root  # noqa: F401  (a fixture of every test here)
-from tests.test_full_disk import mount
-from tests.test_killed import SCENARIOS, Scenario, pointers
+from tests.support.scenarios import SCENARIOS, Scenario, tag_targets
+
+pytestmark = [needs_root, pytest.mark.usefixtures("warm_exporter")]
 
 Flush = Callable[[site_tree.Tree], None]
 
@@ -53,11 +53,8 @@ class Disk:
     @contextmanager
     def mounted(self, image: Path | None = None) -> Iterator[None]:
         """The disk itself, or what a power cut left of it."""
-        mount("-o", OPTIONS[self._kind], image or self._image, self.path)
-        try:
+        with mounted("-o", OPTIONS[self._kind], image or self._image, self.path):
             yield
-        finally:
-            subprocess.run(["umount", self.path], check=True)
 
     def flush(self) -> None:
         """Write all that is in memory."""
@@ -89,18 +86,18 @@ class Disk:
 class Stage:
     """A site on a disk, new images that nobody flushed, and an export that the power can cut before any change."""
 
-    def __init__(self, name: str, disk: Disk, tmp_path: Path, shelf: Path) -> None:
+    def __init__(self, name: str, disk: Disk, tmp_path: Path, memory: Path) -> None:
         self.disk, self.site = disk, disk.path / "site"
         self._images = (tmp_path if "copies" in name else disk.path) / "images"
-        self._kept = shelf / "images"
-        self._shelf = shelf
+        self._kept = memory / "images"
+        self._memory = memory
         scenario: Scenario = SCENARIOS[name]
         self._arguments = [*scenario.options, str(self._images), str(self.site)]
         self._images.mkdir()
         if scenario.old:
             scenario.old(self._images)
             assert self._export() == (0, "")
-        self.before = pointers(self.site)
+        self.before = tag_targets(self.site)
         disk.flush()
         scenario.new(self._images)
         shutil.copytree(self._images, self._kept)
@@ -137,7 +134,7 @@ class Stage:
             nonlocal number
             number += 1
             commit()
-            self.disk.cut(self._shelf / f"{number:03}-{flushes}.cut")
+            self.disk.cut(self._memory / f"{number:03}-{flushes}.cut")
 
         def settle(tree: site_tree.Tree) -> None:
             nonlocal flushes
@@ -146,15 +143,15 @@ class Stage:
 
         assert self._export(before_change, settle) == (0, "")
         assert_whole(self.site)
-        self.after, self.outcome = pointers(self.site), registry(self.site)
+        self.after, self.outcome = tag_targets(self.site), registry(self.site)
 
     def cuts(self) -> list[Path]:
         """The disks after the power cuts, in their order."""
-        return sorted(self._shelf.glob("*.cut"))
+        return sorted(self._memory.glob("*.cut"))
 
     def assert_as_before_or_after(self) -> None:
         """Every tag is whole and one of the two, and what else is answered was not cut short."""
-        found = pointers(self.site)
+        found = tag_targets(self.site)
         for key, target in found.items():
             assert target in (self.before.get(key), self.after.get(key))
         assert self.before.keys() & self.after.keys() <= found.keys()
@@ -174,11 +171,6 @@ class Stage:
         assert exporter.run("verify", str(self.site)).status == 0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _warm() -> None:
-    warm()
-
-
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[Exporter]:
     exporter = Exporter()
@@ -187,15 +179,8 @@ def exporter() -> Iterator[Exporter]:
 
 
 @pytest.fixture
-def shelf() -> Iterator[Path]:
-    """A directory for disks. It is in memory: they are many."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
-
-
-@pytest.fixture
-def disk(request: pytest.FixtureRequest, shelf: Path, tmp_path: Path) -> Disk:
-    return Disk(request.param, shelf / "disk.image", tmp_path / "disk")
+def disk(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Disk:
+    return Disk(request.param, memory / "disk.image", tmp_path / "disk")
 
 
 @pytest.mark.parametrize(
@@ -209,9 +194,9 @@ def disk(request: pytest.FixtureRequest, shelf: Path, tmp_path: Path) -> Disk:
     ],
     indirect=["disk"],
 )
-def test_power_cut_before_any_change(name: str, disk: Disk, tmp_path: Path, shelf: Path, exporter: Exporter) -> None:
+def test_power_cut_before_any_change(name: str, disk: Disk, tmp_path: Path, memory: Path, exporter: Exporter) -> None:
     with disk.mounted():
-        stage = Stage(name, disk, tmp_path, shelf)
+        stage = Stage(name, disk, tmp_path, memory)
         stage.export(disk.commit)
     assert len(stage.cuts()) > 10
     for number, cut in enumerate(stage.cuts()):
@@ -222,10 +207,10 @@ def test_power_cut_before_any_change(name: str, disk: Disk, tmp_path: Path, shel
 
 
 @pytest.mark.parametrize("disk", ["ext4"], indirect=True)
-def test_power_cut_after_an_export_that_died_before_it_flushed(disk: Disk, tmp_path: Path, shelf: Path) -> None:
+def test_power_cut_after_an_export_that_died_before_it_flushed(disk: Disk, tmp_path: Path, memory: Path) -> None:
     """What it left is in place, and not on the disk."""
     with disk.mounted():
-        stage = Stage("index", disk, tmp_path, shelf)
+        stage = Stage("index", disk, tmp_path, memory)
         stage.export_and_die(1)
         stage.export(disk.commit)
     for cut in stage.cuts():
@@ -236,10 +221,10 @@ def test_power_cut_after_an_export_that_died_before_it_flushed(disk: Disk, tmp_p
 @pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
 @pytest.mark.parametrize("has_died", [False, True])
 def test_content_is_on_the_disk_until_no_name_there_needs_it(
-    disk: Disk, tmp_path: Path, shelf: Path, has_died: bool
+    disk: Disk, tmp_path: Path, memory: Path, has_died: bool
 ) -> None:
     with disk.mounted():
-        stage = Stage("index", disk, tmp_path, shelf)
+        stage = Stage("index", disk, tmp_path, memory)
         if has_died:
             stage.export_and_die(2)
         stage.export(disk.commit_blobs)
@@ -249,10 +234,10 @@ def test_content_is_on_the_disk_until_no_name_there_needs_it(
 
 
 @pytest.mark.parametrize("disk", MAKE, indirect=True)
-def test_what_was_never_flushed_is_seen(disk: Disk, tmp_path: Path, shelf: Path) -> None:
+def test_what_was_never_flushed_is_seen(disk: Disk, tmp_path: Path, memory: Path) -> None:
     """These tests can fail: without flushing, a tag leads to a manifest that is empty."""
     with disk.mounted():
-        stage = Stage("index", disk, tmp_path, shelf)
+        stage = Stage("index", disk, tmp_path, memory)
         stage.export(disk.commit, flush=lambda _: site_tree.before_change())
     with disk.mounted(stage.cuts()[-1]), pytest.raises(AssertionError):
         assert_pullable(stage.site)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import itertools
-import json
 import os
 import random
 import re
@@ -13,8 +11,6 @@ import shutil
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +21,7 @@ import pytest
 from tests.support.builders import write_image, write_index
 from tests.support.forked import TIMEOUT
 from tests.support.mirroring import age, begin, build, end, kill, mirror, verify
+from tests.support.pulls import get, pull
 from tests.support.runner import assert_pullable, assert_whole, export, inodes, registry, run
 from tests.support.servers import START, Server
 
@@ -34,36 +31,11 @@ ALWAYS = "always"  # a repository that never goes
 ROUNDS = 4
 
 
-def get(url: str) -> tuple[int, bytes]:
-    """Status and body of an answer."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
-def pull(repository: str, tag: str) -> str | None:
-    """What goes wrong in a pull, which asks for the tag once and then for all that its manifest names."""
-    status, raw = get(f"{repository}/manifests/{tag}")
-    if status == 404 and not repository.endswith(ALWAYS):
-        return None
-    if status != 200:
-        return f"{repository}:{tag}: {status}"
-    time.sleep(0.002)
-    manifest = json.loads(raw)
-    for digest in [each["digest"] for each in [manifest["config"], *manifest["layers"]]]:
-        status, data = get(f"{repository}/blobs/{digest}")
-        if status != 200 or f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-            return f"{repository}:{tag}: {digest}: {status}, {len(data)} bytes"
-    return None
-
-
 def pull_all(server: Server) -> list[str]:
     """What goes wrong in a pull of each tag that may be there."""
     names = [tag.rpartition("/") for tag in [*TAGS, f"{ALWAYS}/1"]]
-    failures = [failure for name, _, tag in names if (failure := pull(f"{server.url}/v2/{name}", tag))]
+    pulls = [pull(f"{server.url}/v2/{name}", tag, may_be_absent=name != ALWAYS) for name, _, tag in names]
+    failures = [failure for failure in pulls if failure]
     lists = [f"{server.url}/v2/{name}" for name in ("_catalog", f"{ALWAYS}/tags/list")]
     return failures + [f"{url}: {status}" for url in lists if (status := get(url)[0]) != 200]
 

@@ -14,11 +14,11 @@ import pytest
 
 from scr_export import text
 from tests.support.mirroring import age, begin, build, end, kill, mirror, rsync_daemon, sshd, verify
+from tests.support.mounts import needs_root
 from tests.support.runner import Report, assert_pullable, assert_whole, export, registry, run
 from tests.support.servers import HOST
 
 FOLLOWED = "munge symlinks = no"
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def move_a_tag(images: Path, site: Path) -> None:
     [
         ["use chroot = no", FOLLOWED],
         ["use chroot = no", FOLLOWED, "write only = yes"],
-        pytest.param(["use chroot = yes"], marks=ROOT),
+        pytest.param(["use chroot = yes"], marks=needs_root),
     ],
     ids=" ".join,
 )
@@ -216,7 +216,7 @@ READ_ONLY = [
 ]
 
 
-@ROOT
+@needs_root
 @pytest.mark.parametrize("notes", [True, False])
 def test_a_disk_that_can_only_be_read_is_carried(
     site: Path, images: Path, tmp_path: Path, mirror_host: Path, monkeypatch: pytest.MonkeyPatch, notes: bool
@@ -258,7 +258,7 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Pat
     return arrange
 
 
-@pytest.mark.parametrize("read_only", [False, pytest.param(True, marks=ROOT)])
+@pytest.mark.parametrize("read_only", [False, pytest.param(True, marks=needs_root)])
 def test_a_source_that_another_transfer_changes_is_carried_whole(
     site: Path,
     images: Path,
@@ -422,7 +422,7 @@ def test_the_wrong_order_does_no_harm(site: Path, mirror_host: Path) -> None:
     assert registry(site) == before
 
 
-@ROOT
+@needs_root
 def test_another_user_is_told_who_can_run_it(site: Path, tmp_path: Path, open_tmp: Path) -> None:
     carried = open_tmp / "site"
     shutil.copytree(site, carried, symlinks=True)

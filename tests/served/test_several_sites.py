@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.served.test_mirror import get, pull
 from tests.support.builders import write_image
 from tests.support.mirroring import verify
+from tests.support.mounts import mounted, needs_root
+from tests.support.pulls import get, pull
 from tests.support.runner import assert_whole, export, registry
 from tests.support.servers import HOST, Server, run_caddy, run_nginx
-from tests.test_full_disk import mount
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
 
 
 def commands(heading: str) -> list[str]:
@@ -35,7 +33,7 @@ def run_recipe(lines: list[str], directory: Path, under: list[str], places: dict
     subprocess.run([*under, "sh", "-c", script], cwd=directory, check=True, umask=0o077)
 
 
-@ROOT
+@needs_root
 def test_a_site_from_a_tar_file_can_be_read_by_a_web_server(images: Path, site: Path, open_tmp: Path) -> None:
     """Also where a user unpacks it whose umask keeps others out."""
     write_image(images / "app/1")
@@ -52,15 +50,6 @@ def test_a_site_from_a_tar_file_can_be_read_by_a_web_server(images: Path, site: 
     assert verify(there) == ""
     assert_whole(there)
     assert os.listdir(open_tmp / "srv") == ["site"]
-
-
-@contextmanager
-def mounted(disk: Path, at: Path) -> Iterator[None]:
-    mount("-o", "loop,ro", disk, at)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", at], check=True)
 
 
 def start_nginx(tmp: Path, place: Callable[[str], str]) -> Server:
@@ -85,7 +74,7 @@ def make_disk(images: Path, tmp: Path, number: str) -> Path:
     return disk
 
 
-@ROOT
+@needs_root
 @pytest.mark.parametrize("start", [start_nginx, start_caddy])
 def test_sites_on_two_disks_come_and_go_while_one_server_runs(
     images: Path, tmp_path: Path, open_tmp: Path, start: Callable[[Path, Callable[[str], str]], Server]
@@ -101,7 +90,7 @@ def test_sites_on_two_disks_come_and_go_while_one_server_runs(
             text = text.replace(name, str(path))
         return text
 
-    with mounted(disks[0], open_tmp / "a"):
+    with mounted("-o", "loop,ro", disks[0], open_tmp / "a"):
         run_recipe([line for line in commands("Several sites in one server") if "/srv" in line], open_tmp, [], places)
         # Snippets that tell a place without a site from an empty one also answer a catalog made by hand.
         gone = 503 if '"UNAVAILABLE"' in (open_tmp / "none/nginx.conf").read_text() else 404
@@ -127,11 +116,11 @@ def test_sites_on_two_disks_come_and_go_while_one_server_runs(
             assert get(f"{server.url}/v2/prod-1x0/app/manifests/1")[0] == 404
 
         check()
-        with mounted(disks[0], open_tmp / "a"):
+        with mounted("-o", "loop,ro", disks[0], open_tmp / "a"):
             check("1")
-            with mounted(disks[1], open_tmp / "b"):
+            with mounted("-o", "loop,ro", disks[1], open_tmp / "b"):
                 check("1", "2")
             check("1")
-        with mounted(disks[1], open_tmp / "b"):
+        with mounted("-o", "loop,ro", disks[1], open_tmp / "b"):
             check("2")
         check()

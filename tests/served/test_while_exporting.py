@@ -17,10 +17,9 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,8 +31,8 @@ import pytest
 from scr_export.publish.directory import tree as site_tree
 from tests.support import forked
 from tests.support.builders import tree, write_artifact, write_image, write_index
+from tests.support.scenarios import Scenario, Stage, tag_targets
 from tests.support.servers import HOST, START, open_directory
-from tests.test_killed import Scenario, Stage, pointers
 
 SOAK = float(os.environ.get("SCR_TEST_SOAK", "8"))  # seconds
 ALGORITHMS = ("sha256", "sha384", "sha512")
@@ -201,15 +200,11 @@ SCENARIOS = {
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, images: Path) -> Iterator[Stage]:
-    forked.warm()
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
-        shelf = Path(name)
-        shelf.chmod(0o755)
-        if "copies" not in request.param:
-            images = shelf / "images"
-            images.mkdir()
-        yield Stage(SCENARIOS[request.param], images, shelf)
+def stage(request: pytest.FixtureRequest, images: Path, memory: Path, warm_exporter: None) -> Stage:
+    if "copies" not in request.param:
+        images = memory / "images"
+        images.mkdir()
+    return Stage(SCENARIOS[request.param], images, memory)
 
 
 @pytest.mark.parametrize("stage", SCENARIOS, indirect=True)
@@ -240,7 +235,7 @@ def test_all_that_is_answered_after_a_kill_is_whole(stage: Stage, open_tmp: Path
 def read_whole(client: Client, stage: Stage) -> None:
     """Every tag that is or was, every manifest and blob that is there, and all lists, each as it is on the disk."""
     registry = stage.site / "v2"
-    linked = pointers(stage.site)
+    linked = tag_targets(stage.site)
     for name, tag in sorted(stage.before.keys() | stage.after.keys()):
         head = client.pull(name, tag)
         assert head == linked.get((name, tag))

@@ -147,7 +147,25 @@ def assert_pullable(site: Path) -> None:
     """Each tag that the site answers can be pulled whole."""
     for link in site.glob("v2/**/manifests/*"):
         if link.is_symlink():
-            _assert_pullable(link.parents[1], os.readlink(link))
+            assert_manifest_pullable(link.parents[1], os.readlink(link))
+
+
+def assert_manifest_pullable(repository: Path, name: str) -> None:
+    """The manifest of this name, the children that the site has, and their blobs are there and have their digests."""
+    media_type, _, digest = name.partition("@")
+    raw = (repository / "manifests" / name / name).read_bytes()
+    assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == digest
+    manifest = json.loads(raw)
+    assert manifest.get("mediaType", f"application/{media_type}") == f"application/{media_type}"
+    for child in manifest.get("manifests") or []:
+        below = f"{child['mediaType'].removeprefix('application/')}@{child['digest']}"
+        if (repository / "manifests" / below).exists():
+            assert_manifest_pullable(repository, below)
+    for blob in [*(manifest.get("layers") or []), *filter(None, [manifest.get("config")])]:
+        if not blob.get("urls"):
+            data = (repository / "blobs" / blob["digest"]).read_bytes()
+            algorithm = blob["digest"].partition(":")[0]
+            assert f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}" == blob["digest"]
 
 
 def assert_whole(site: Path) -> None:
@@ -173,20 +191,3 @@ def assert_pages(directory: Path, entries: list[str]) -> None:
     assert [page.is_file() for page in pages] == [True] * len(pages)
     if named[-1:] == entries[-1:]:
         assert list(json.loads(pages[-1].read_bytes()).values())[-1] == []
-
-
-def _assert_pullable(repository: Path, head: str) -> None:
-    media_type, _, digest = head.partition("@")
-    raw = (repository / "manifests" / head / head).read_bytes()
-    assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == digest
-    manifest = json.loads(raw)
-    assert manifest.get("mediaType", f"application/{media_type}") == f"application/{media_type}"
-    for child in manifest.get("manifests") or []:
-        below = f"{child['mediaType'].removeprefix('application/')}@{child['digest']}"
-        if (repository / "manifests" / below).exists():
-            _assert_pullable(repository, below)
-    for blob in [*(manifest.get("layers") or []), *filter(None, [manifest.get("config")])]:
-        if not blob.get("urls"):
-            data = (repository / "blobs" / blob["digest"]).read_bytes()
-            algorithm = blob["digest"].partition(":")[0]
-            assert f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}" == blob["digest"]

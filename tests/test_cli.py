@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,41 +20,50 @@ import scr_export
 from tests.support.builders import write_image
 from tests.support.forked import TIMEOUT
 from tests.support.runner import ENVIRONMENT, assert_whole, export, listing, run, start, substance, wait
+from tests.support.waiting import wait_until
 
 
-def image_without_end(images: Path) -> None:
-    """An image whose one layer takes hours to hash and no space on the disk."""
+def image_without_end(images: Path) -> Path:
+    """Write an image whose one layer takes hours to hash and no space on the disk. Returns the layer's file."""
     write_image(images / "slow/v1")
     path = images / "slow/v1/manifest.json"
     document = json.loads(path.read_bytes())
     digest = hashlib.sha256(b"not this").hexdigest()
     document["layers"] = [{"mediaType": "application/octet-stream", "digest": f"sha256:{digest}", "size": 2**43}]
     path.write_text(json.dumps(document))
-    with (images / "slow/v1" / digest).open("wb") as file:
+    layer = images / "slow/v1" / digest
+    with layer.open("wb") as file:
         file.truncate(2**43)
+    return layer
 
 
 def wait_until_held(site: Path, process: subprocess.Popen[str]) -> None:
     """Wait until this process holds the site."""
-    deadline = time.monotonic() + TIMEOUT
     lock = site / ".scr-export/lock"
-    while not (lock.exists() and f"process {process.pid} " in lock.read_text()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: lock.exists() and f"process {process.pid} " in lock.read_text(), process)
+
+
+def has_open(process: subprocess.Popen[str], path: Path) -> bool:
+    """Whether a process has a file open."""
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if descriptor.readlink() == path:
+                return True
+    return False
 
 
 @pytest.fixture
 def slow(images: Path, site: Path) -> Iterator[subprocess.Popen[str]]:
     """An export that holds the site, and hashes for hours."""
     write_image(images / "app/v1")
-    image_without_end(images)
+    layer = image_without_end(images)
     process = start(images, site)
-    wait_until_held(site, process)
-    time.sleep(0.2)  # it is hashing now
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        wait_until(lambda: has_open(process, layer), process)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -17,6 +17,7 @@ from tests.support.mirroring import age, begin, build, end, kill, mirror, rsync_
 from tests.support.mounts import needs_root
 from tests.support.runner import Report, assert_pullable, assert_whole, export, registry, run
 from tests.support.servers import HOST
+from tests.support.waiting import wait_until
 
 FOLLOWED = "munge symlinks = no"
 
@@ -33,6 +34,11 @@ def site(images: Path, site: Path) -> Path:
 def move_a_tag(images: Path, site: Path) -> None:
     build(images, "app/1", 9)
     export(images, site)
+
+
+def wait_for_a_blob(there: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a mirror run has begun to send content."""
+    wait_until(lambda: any(there.glob("v2/*/blobs/*")), process)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +132,7 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(site: Path, images: Path, 
     build(images, "app/1", 9)
     export(images, site)
     process = begin("--bwlimit=60", site, mirror_host)
-    while not list(mirror_host.glob("v2/*/blobs/*")):
-        assert process.poll() is None
+    wait_for_a_blob(mirror_host, process)
     assert list(site.glob(".scr-export/mirror/*/run/new"))
     os.killpg(process.pid, 15)
     told = end(process, 143).stderr
@@ -144,8 +149,7 @@ def test_a_real_sshd_takes_the_site(images: Path, site: Path, tmp_path: Path, pa
         assert registry(there) == registry(site)
         move_a_tag(images, site)
         process = begin("-ve", ssh, "--bwlimit=60", site, f"{HOST}:{there}/")
-        while not [path for path in there.glob("v2/*/blobs/*") if path.name.startswith(".")]:
-            assert process.poll() is None
+        wait_until(lambda: [path for path in there.glob("v2/*/blobs/*") if path.name.startswith(".")], process)
         kill(process)
         assert_pullable(there)
         verify(there)
@@ -196,9 +200,9 @@ def test_what_a_transfer_left_half_made_is_not_carried_on(site: Path, tmp_path: 
 def test_a_snapshot_takes_no_space(site: Path, tmp_path: Path) -> None:
     """Its files are those of the site, where an export wrote it and where it was carried to."""
     for source in (site, without_notes(site, tmp_path / "disk")):
-        process = begin("--bwlimit=60", source, tmp_path / f"to-{source.name}")
-        while not list(tmp_path.glob(f"to-{source.name}/v2/*/blobs/*")):
-            assert process.poll() is None
+        there = tmp_path / f"to-{source.name}"
+        process = begin("--bwlimit=60", source, there)
+        wait_for_a_blob(there, process)
         [new] = source.glob(".scr-export/mirror/*/run/new")
         files = [path for path in new.rglob("*") if path.is_file() and not path.is_symlink()]
         assert len(files) > 10
@@ -474,8 +478,7 @@ def test_an_option_for_the_line_is_taken(site: Path, mirror_host: Path, options:
 def kill_in_the_middle(site: Path, there: Path) -> None:
     """A run is killed while content is sent; its snapshot stays."""
     process = begin("--bwlimit=60", site, there)
-    while not list(there.glob("v2/*/blobs/*")):
-        assert process.poll() is None
+    wait_for_a_blob(there, process)
     kill(process)
 
 
@@ -509,8 +512,7 @@ def test_an_export_says_what_a_destination_that_was_given_up_holds(site: Path, i
 
 def test_an_export_is_silent_while_a_run_is_at_work(site: Path, images: Path, mirror_host: Path) -> None:
     process = begin("--bwlimit=60", site, mirror_host)
-    while not list(mirror_host.glob("v2/*/blobs/*")):
-        assert process.poll() is None
+    wait_for_a_blob(mirror_host, process)
     shutil.rmtree(images / "app")
     report = export(images, site, "--grace=0")
     assert process.poll() is None

@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from scr_export.commands.export import ExportOptions, RemovalLimit, export
+    from scr_export.commands.export import export
+    from scr_export.commands.options import ExportOptions, RemovalLimit
     from scr_export.commands.verify import VerifyReport, verify
     from scr_export.errors import ImagesError, ScrExportError, SiteError, SiteLockedError, UsageError
     from scr_export.problems import Problem, Problems
@@ -43,7 +44,7 @@ def __getattr__(name: str) -> Any:
     # Imported when first used: the command line must be able to take a signal before it has loaded anything.
     from importlib import import_module
 
-    for module in ("commands.export", "commands.verify", "errors", "problems", "report"):
+    for module in ("commands.export", "commands.options", "commands.verify", "errors", "problems", "report"):
         if name in __all__ and hasattr(found := import_module(f"scr_export.{module}"), name):
             return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,8 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 import typer
 
 from scr_export import __version__
-from scr_export.commands.export import ExportOptions, RemovalLimit, export
+from scr_export.commands.export import export
+from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.verify import verify
 from scr_export.errors import ImagesError, ScrExportError, reason
 from scr_export.oci.name import parse_repository_name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scr_export.commands.export import RemovalLimit
+from scr_export.commands.options import RemovalLimit
 from tests.support.builders import write_image, write_index
 from tests.support.runner import assert_whole, codes, export, listing, run, tags
 

@@ -15,15 +15,7 @@ from tests.support import forked
 from tests.support.builders import write_image
 from tests.support.forked import Ended
 from tests.support.mounts import mount, mounted, needs_root
-from tests.support.runner import (
-    Report,
-    assert_whole,
-    inodes,
-    listing,
-    registry,
-    substance,
-    tags,
-)
+from tests.support.runner import Report, assert_whole, inodes, listing, registry, substance, tags
 
 pytestmark = [needs_root, pytest.mark.usefixtures("warm_exporter")]
 

@@ -13,14 +13,7 @@ from scr_export.oci.referrers import Referrer
 from scr_export.oci.repository import KEEP, Catalog, Repository
 from scr_export.site import paths
 from scr_export.site.documents.listing import directory_name
-from scr_export.site.entries import (
-    Entry,
-    GeneratedFile,
-    ManifestDirectory,
-    PagesDirectory,
-    Symlink,
-    walk_order,
-)
+from scr_export.site.entries import Entry, GeneratedFile, ManifestDirectory, PagesDirectory, Symlink, walk_order
 from scr_export.site.paths import Part, Place
 from scr_export.site.plan import File, plan
 from scr_export.site.plan import Part as PlannedPart

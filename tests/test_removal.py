@@ -1,4 +1,4 @@
-"""What may go from a site: a disk that is not mounted, limits, tags that are named."""
+"""Which tags an export removes, and which removals are faults."""
 
 from __future__ import annotations
 
@@ -10,13 +10,56 @@ from pathlib import Path
 import pytest
 
 from scr_export.commands.options import RemovalLimit
-from tests.support.builders import write_image, write_index
-from tests.support.runner import assert_whole, codes, export, listing, run, tags
+from tests.support.builders import write_image, write_tags
+from tests.support.runner import assert_whole, codes, export, fresh, listing, registry, tags
 
 
-def write_tags(directory: Path, *tags: str, seed: int = 0) -> None:
-    for number, tag in enumerate(tags):
-        write_image(directory / tag, seed=seed + number)
+def without_pages(text: str) -> set[str]:
+    """The lines of a tree that are no list's."""
+    return {line for line in text.splitlines() if "/_pages" not in line}
+
+
+def test_tags_that_are_gone_from_images_are_removed_from_the_site(images: Path, site: Path, tmp_path: Path) -> None:
+    for path in ("app/v1", "app/v2", "gone/deep/v1", "gone/deep/v2"):
+        write_image(images / path, seed=len(path) + int(path[-1]))
+    export(images, site)
+    shutil.rmtree(images / "gone")
+    shutil.rmtree(images / "app/v2")
+    report = export(images, site, "--grace", "0")
+    assert report["removed"] == {"tags": 3, "manifests": 3, "blobs": 9, "lists": 1, "other": 0}
+    assert not (site / "v2/gone").exists()
+    assert registry(site) == fresh(images, tmp_path)
+    assert_whole(site)
+
+
+def test_no_prune_retains_everything(images: Path, site: Path) -> None:
+    write_image(images / "app/v1")
+    write_image(images / "old/v1", seed=2)
+    export(images, site)
+    before = without_pages(registry(site))
+    shutil.rmtree(images / "old")
+    shutil.rmtree(images / "app")
+    write_image(images / "app/v2", seed=3)
+    report = export(images, site, "--no-prune", "--grace", "0")
+    assert not any(report["removed"].values())
+    assert report["unreferenced"]["count"] == 0
+    assert before < without_pages(registry(site))
+    assert tags(site, "app") == ["v1", "v2"]
+    assert tags(site, "old") == ["v1"]
+    assert_whole(site)
+    export(images, site, "--grace", "0")
+    assert tags(site, "app") == ["v2"]
+    assert not (site / "v2/old").exists()
+
+
+def test_an_empty_images_directory_removes_nothing(images: Path, site: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    before = registry(site)
+    shutil.rmtree(images / "app")
+    report = export(images, site, status=1)
+    assert [fault["code"] for fault in report["faults"]] == ["empty"]
+    assert registry(site) == before
 
 
 def test_an_empty_directory_that_tags_are_served_from_is_a_fault(images: Path, site: Path) -> None:
@@ -99,38 +142,6 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
         RemovalLimit.parse(text)
 
 
-def test_each_tag_that_changes_is_named(images: Path, site: Path) -> None:
-    stays, moves, goes = (
-        write_image(images / "team/app" / tag, seed=n) for n, tag in enumerate(("stays", "to", "old"))
-    )
-    export(images, site)
-    shutil.rmtree(images / "team/app/old")
-    shutil.rmtree(images / "team/app/to")
-    moved = write_index(images / "team/app/to", seed=7)
-    new = write_image(images / "team/app/v2", seed=8)
-    lines = [
-        "- team/app:old",
-        f"~ team/app:to {moves.digest} -> {moved.digest}",
-        f"+ team/app:v2 {new.digest}",
-    ]
-    expected = {
-        "added": [{"name": "team/app:v2", "digest": new.digest}],
-        "moved": [{"name": "team/app:to", "from": moves.digest, "to": moved.digest}],
-        "removed": [{"name": "team/app:old", "digest": goes.digest}],
-    }
-    dry = run(images, site, "--dry-run").stdout.splitlines()
-    assert dry[:3] == lines
-    assert stays.digest not in "".join(dry)
-    assert "dry run" in dry[3]
-    assert export(images, site, "--dry-run")["tag_changes"] == expected
-    quiet = run(images, site, "--dry-run", "-q")
-    assert (quiet.stdout, quiet.stderr) == ("", "")
-    verbose = run(images, site, "-v").stdout.splitlines()
-    assert verbose[:3] == lines
-    assert len(run(images, site).stdout.splitlines()) == 4
-    assert export(images, site)["tag_changes"] == {"added": [], "moved": [], "removed": []}
-
-
 def test_a_manifest_of_the_site_that_cannot_be_read_is_a_fault_and_its_repository_stays(
     images: Path, site: Path
 ) -> None:
@@ -147,32 +158,6 @@ def test_a_manifest_of_the_site_that_cannot_be_read_is_a_fault_and_its_repositor
     assert {path.name for path in (site / "v2/app/blobs").iterdir()} == built.blobs.keys()
     assert os.readlink(site / "v2/app/manifests/v1") == name
     manifest.write_bytes(built.raw)
-    assert_whole(site)
-
-
-def test_only_the_claimant_of_a_clash_is_dropped_and_its_served_tag_stays(images: Path, site: Path) -> None:
-    write_tags(images / "a/manifests/x", "1")
-    write_tags(images / "a", "v1", seed=5)
-    export(images, site)
-    (images / "a/manifests/x/1/manifest.json").unlink()  # the repository is retained
-    write_image(images / "a:x", seed=9)
-    report = export(images, site, "--keep-going", "--grace", "0", status=1)
-    assert codes(report) == {("a/manifests/x/1", "half-copied"), ("a:x", "path-clash")}
-    assert (tags(site, "a"), tags(site, "a/manifests/x")) == (["v1"], ["1"])
-    assert_whole(site)
-
-
-def test_an_image_dropped_for_a_clash_keeps_what_the_site_served(images: Path, site: Path) -> None:
-    old = write_image(images / "app/v1")
-    export(images, site)
-    write_image(images / "app:v1", seed=2)
-    write_image(images / "app/v2", seed=3)
-    shutil.rmtree(images / "app/v1")
-    write_image(images / "app/v1", seed=4)
-    report = export(images, site, "--keep-going", "--grace", "0", status=1)
-    assert codes(report) == {("app/v1", "tag-clash"), ("app:v1", "tag-clash")}
-    assert os.readlink(site / "v2/app/manifests/v1").endswith(old.digest)
-    assert tags(site, "app") == ["v1", "v2"]
     assert_whole(site)
 
 

@@ -49,6 +49,11 @@ class Built:
         return self.manifests[self.digest][1]
 
     @property
+    def manifest_name(self) -> str:
+        """The top manifest's name in a site: `<subtype>@<digest>`."""
+        return f"{self.media_type.removeprefix('application/')}@{self.digest}"
+
+    @property
     def descriptor(self) -> Json:
         """The top manifest as another manifest names it, in `manifests` or as `subject`."""
         return _descriptor(self.media_type, self.raw)
@@ -201,6 +206,17 @@ def referrer(built: Built) -> Json:
     return built.descriptor | _extra(artifact_type, None, manifest.get("annotations"))
 
 
+def write_signature(directory: Path, subject: Built, seed: int) -> Built:
+    """Write an artifact of the type `application/x.sig` that refers to a manifest."""
+    return write_artifact(directory, seed=seed, artifact_type="application/x.sig", empty_config=True, subject=subject)
+
+
+def write_tags(directory: Path, *tags: str, seed: int = 0) -> None:
+    """Write an image for each tag, with seeds that count up from `seed`."""
+    for number, tag in enumerate(tags):
+        write_image(directory / tag, seed=seed + number)
+
+
 def write_runnable(
     directory: Path,
     *,
@@ -217,6 +233,13 @@ def write_runnable(
         for platform, data in programs.items()
     }
     return _write(directory, _index(family, children) if programs is binary else children[ARCHITECTURE])
+
+
+def blob_of(images: Path, path: str) -> Path:
+    """The largest blob of an image."""
+    return max(
+        (each for each in (images / path).iterdir() if len(each.name) == 64), key=lambda each: each.stat().st_size
+    )
 
 
 def link_image(source: Path, directory: Path) -> None:

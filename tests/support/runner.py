@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -117,6 +118,14 @@ def substance(directory: Path) -> dict[str, tuple[int | str | bytes, ...]]:
 def registry(site: Path) -> str:
     """Everything in a site but `.scr-export`, one line each: `file`, `link -> target`, `directory/`."""
     return "".join(line for line in tree(site).splitlines(True) if not line.startswith(".scr-export"))
+
+
+def fresh(images: Path, tmp_path: Path) -> str:
+    """The `registry` of a new site of these images."""
+    directory = tmp_path / "fresh"
+    shutil.rmtree(directory, ignore_errors=True)
+    export(images, directory)
+    return registry(directory)
 
 
 def inodes(directory: Path, name: str) -> set[int]:

@@ -1,6 +1,6 @@
 """Clients written in Go do what their users do, and what they say and bring is what was exported.
 
-They are built from their sources, in the versions below.
+They are built from their sources, in the versions that `support/clients.py` names.
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ from tests.support.servers import START, open_directory
 
 Json = dict[str, Any]
 
-CRANE = "github.com/google/go-containerregistry/cmd/crane@v0.22.1"
-ORAS = "oras.land/oras/cmd/oras@v1.3.6"
-REGCTL = "github.com/regclient/regclient/cmd/regctl@v0.11.7"
-HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
-COSIGN = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"
 
 REPOSITORIES = ["app", "charts/hello", "files", "many", "signed"]
 MANY = [f"v{number:04}" for number in range(1100)]  # crane asks for 1,000 at once
@@ -190,7 +185,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def crane(home: Path) -> Client:
-    return Client(clients.go_program(CRANE), home)
+    return Client(clients.go_program(clients.CRANE), home)
 
 
 @each_image
@@ -229,7 +224,7 @@ def test_crane_lists(crane: Client, registry: str, published: Published) -> None
 
 @pytest.fixture(scope="module")
 def oras(home: Path) -> Client:
-    return Client(clients.go_program(ORAS), home, ("--plain-http",))
+    return Client(clients.go_program(clients.ORAS), home, ("--plain-http",))
 
 
 @each_image
@@ -290,7 +285,7 @@ def test_oras_lists(oras: Client, registry: str, published: Published) -> None:
 
 @pytest.fixture(scope="module")
 def regctl(home: Path, registry: str) -> Client:
-    return Client(clients.go_program(REGCTL), home, ("--host", f"reg={registry},tls=disabled"))
+    return Client(clients.go_program(clients.REGCTL), home, ("--host", f"reg={registry},tls=disabled"))
 
 
 @each_image
@@ -348,7 +343,7 @@ def test_regctl_copies(regctl: Client, registry: str, published: Published, name
 
 @pytest.fixture(scope="module")
 def helm(home: Path) -> Client:
-    return Client(clients.go_program(HELM), home, ("--plain-http",))
+    return Client(clients.go_program(clients.HELM), home, ("--plain-http",))
 
 
 @pytest.mark.parametrize(
@@ -384,7 +379,7 @@ class Signed:
 
 @pytest.fixture(scope="module")
 def cosign(home: Path) -> Client:
-    return Client(clients.go_program(COSIGN), home)
+    return Client(clients.go_program(clients.COSIGN), home)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from tests.served.test_go_clients import CRANE, ORAS, REGCTL
 from tests.support import clients
 from tests.support.builders import Built, write_artifact, write_image, write_index
 from tests.support.runner import Report, assert_whole, start, wait
@@ -107,7 +106,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 def tools(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PATH with the clients that are built for the tests, and the exporter."""
     directory = tmp_path_factory.mktemp("bin")
-    for program in (CRANE, ORAS, REGCTL):
+    for program in (clients.CRANE, clients.ORAS, clients.REGCTL):
         name = program.rpartition("/")[2].partition("@")[0]
         (directory / name).symlink_to(clients.go_program(program))
     return os.pathsep.join([str(directory), str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin", "/sbin"])

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.test_go_clients import CRANE as CRANE_PROGRAM
-from tests.served.test_go_clients import ORAS as ORAS_PROGRAM
 from tests.support import clients
 from tests.support.manifests_table import BUILT, CONTAINERD, CRANE, LIBRARY, ORAS, SKOPEO, SUBJECT, Row, rows
 from tests.support.servers import HOST, open_directory, run_nginx
@@ -74,7 +72,7 @@ def pull() -> dict[str, Pull]:
     clients.require("skopeo")
     library = clients.go_program(".", clients.HERE / "image_library")
     containerd = clients.go_program(".", clients.HERE / "containerd_library")
-    crane, oras = clients.go_program(CRANE_PROGRAM), clients.go_program(ORAS_PROGRAM)
+    crane, oras = clients.go_program(clients.CRANE), clients.go_program(clients.ORAS)
     skopeo = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false"]
     return {
         SKOPEO: lambda name, place: [*skopeo, f"docker://{name}", f"dir:{place}/image"],

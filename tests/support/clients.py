@@ -25,6 +25,12 @@ import pytest
 
 HERE = Path(__file__).parent
 CGROUP = f"scr-export-tests-{os.getpid()}"
+# Clients that are built from their sources, and their versions.
+CRANE = "github.com/google/go-containerregistry/cmd/crane@v0.22.1"
+ORAS = "oras.land/oras/cmd/oras@v1.3.6"
+REGCTL = "github.com/regclient/regclient/cmd/regctl@v0.11.7"
+HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
+COSIGN = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 INSTALL = {
     "buildah": "apt-get install buildah",

@@ -75,7 +75,9 @@ with_servers() {
         *) debian_program ${each//:/ } ;;
         esac
     done
-    SCR_TEST_NGINX=$versions/nginx SCR_TEST_CADDY=$versions/caddy run_pytest .venv "${SERVED[@]}"
+    # which regexes are slow depends on the version of PCRE: the fuzzer itself is tested with this machine's nginx
+    SCR_TEST_NGINX=$versions/nginx SCR_TEST_CADDY=$versions/caddy \
+        run_pytest .venv "${SERVED[@]}" -k "not slow_regex_is_found"
 }
 
 newest_caddy() {

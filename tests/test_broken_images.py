@@ -401,7 +401,7 @@ def case(request: pytest.FixtureRequest, shelf: Path, sound: Heads, exporter: Ex
 
 
 @pytest.mark.parametrize("case", range(FIRST, FIRST + CASES), indirect=True)
-def test_broken_images(case: Case) -> None:
+def test_an_export_of_broken_images_reports_them_and_publishes_the_rest(case: Case) -> None:
     print(*case.broken, sep="\n")  # seen when the test fails
     before, old, tags = substance(case.images), registry(case.site), case.tags()
     outside, links = substance(case.outside), case.links_outside()
@@ -466,7 +466,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
         ("the image removed", "layer", False),
     ],
 )
-def test_images_that_change_at_any_time_while_they_are_read(
+def test_images_may_change_at_any_time_while_they_are_read(
     shelf: Path, tmp_path: Path, change: str, what: str, copied: bool
 ) -> None:
     warm()

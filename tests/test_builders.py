@@ -87,7 +87,7 @@ def test_an_index_has_its_children_beside_it_except_the_sparse(tmp_path: Path) -
     assert contents(tmp_path).keys() == names | {digest[7:] for digest in built.blobs}
 
 
-def test_file_names_and_version_of_newer_skopeo(tmp_path: Path) -> None:
+def test_prefixed_file_names_have_the_version_of_newer_skopeo(tmp_path: Path) -> None:
     """Only an image with other digests than sha256 is named and versioned differently."""
     builders.write_image(tmp_path / "old", prefixed=True)
     built = builders.write_image(tmp_path / "new", prefixed=True, algorithm="sha512")
@@ -108,7 +108,7 @@ def test_writing_again_leaves_nothing_old_and_no_inode_behind(tmp_path: Path) ->
     assert (image / "manifest.json").read_bytes() == second.raw
 
 
-def test_optional_fields(tmp_path: Path) -> None:
+def test_optional_fields_are_written(tmp_path: Path) -> None:
     """What is asked for is in the manifest, and what is not asked for is not."""
     plain = builders.write_image(tmp_path / "plain", media_type_field=False)
     assert manifest(plain).keys() == {"schemaVersion", "config", "layers"}

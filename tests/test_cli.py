@@ -67,7 +67,7 @@ def slow(images: Path, site: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_in_one_line(
+def test_a_signal_ends_an_export_with_one_line(
     images: Path, site: Path, slow: subprocess.Popen[str], number: signal.Signals, status: int
 ) -> None:
     before = substance(images)
@@ -84,7 +84,9 @@ def test_a_signal_ends_it_in_one_line(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_old_site_stays_and_the_next_export_goes_on(images: Path, site: Path, number: signal.Signals) -> None:
+def test_an_interrupted_export_leaves_the_old_site_and_no_lock(
+    images: Path, site: Path, number: signal.Signals
+) -> None:
     write_image(images / "app/v1")
     export(images, site)
     before = substance(site / "v2")
@@ -100,7 +102,7 @@ def test_the_old_site_stays_and_the_next_export_goes_on(images: Path, site: Path
     assert_whole(site)
 
 
-def test_the_second_of_two_exports_gives_way(images: Path, site: Path, slow: subprocess.Popen[str]) -> None:
+def test_a_second_export_ends_while_one_is_running(images: Path, site: Path, slow: subprocess.Popen[str]) -> None:
     before = listing(site)
     process = run(images, site)
     assert process.returncode == 3
@@ -112,7 +114,7 @@ def test_the_second_of_two_exports_gives_way(images: Path, site: Path, slow: sub
     assert slow.poll() is None
 
 
-def test_the_status_of_a_success_and_of_a_fault(images: Path, site: Path) -> None:
+def test_the_status_is_0_after_a_success_and_1_after_a_fault(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     assert run(images, site).returncode == 0
     (images / "app/v1/manifest.json").unlink()
@@ -147,7 +149,7 @@ def test_the_status_of_a_success_and_of_a_fault(images: Path, site: Path) -> Non
         ["IMAGES", ""],
     ],
 )
-def test_wrong_usage(images: Path, site: Path, arguments: list[str]) -> None:
+def test_wrong_usage_ends_with_status_2(images: Path, site: Path, arguments: list[str]) -> None:
     write_image(images / "app/v1")
     (images.parent / "link").symlink_to(images)
     (images.parent / "file").touch()
@@ -192,7 +194,7 @@ def test_a_site_that_is_a_file_is_refused(images: Path, site: Path) -> None:
     assert site.read_text() == "mine"
 
 
-def test_an_empty_directory_a_link_to_one_and_lost_and_found_are_no_strangers(images: Path, tmp_path: Path) -> None:
+def test_an_empty_directory_a_link_to_one_and_lost_and_found_are_accepted_as_site(images: Path, tmp_path: Path) -> None:
     write_image(images / "app/v1")
     for name in ("empty", "linked", "disk/lost+found"):
         (tmp_path / name).mkdir(parents=True)
@@ -204,7 +206,7 @@ def test_an_empty_directory_a_link_to_one_and_lost_and_found_are_no_strangers(im
     assert (tmp_path / "link").is_symlink()
 
 
-def test_files_beside_a_site_are_left_alone(images: Path, site: Path) -> None:
+def test_files_of_the_operator_in_a_site_are_left_as_they_are(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     export(images, site)
     (site / "index.html").write_text("mine")
@@ -214,7 +216,7 @@ def test_files_beside_a_site_are_left_alone(images: Path, site: Path) -> None:
     assert (site / "more").is_dir()
 
 
-def test_export_is_the_command_when_none_is_named(images: Path, site: Path) -> None:
+def test_export_is_the_default_command(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     process = wait(start("export", images, site, "--json"))
     assert process.returncode == 0
@@ -223,7 +225,7 @@ def test_export_is_the_command_when_none_is_named(images: Path, site: Path) -> N
     assert json.loads(process.stdout)["unchanged"] > 0
 
 
-def test_relative_paths(images: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_accepted(images: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(images / "app/v1")
     monkeypatch.chdir(images.parent)
     export("images", "site")
@@ -234,7 +236,7 @@ def test_relative_paths(images: Path, site: Path, monkeypatch: pytest.MonkeyPatc
     assert run(".", "./site").returncode == 2
 
 
-def test_help_and_version() -> None:
+def test_help_and_version_are_printed() -> None:
     process = wait(start("--version"))
     assert (process.returncode, process.stdout) == (0, f"{scr_export.__version__}\n")
     process = wait(start("--help"))
@@ -256,7 +258,7 @@ def test_help_and_version() -> None:
     assert wait(start()).returncode == 2
 
 
-def test_a_reader_that_went_away(images: Path, site: Path) -> None:
+def test_a_closed_pipe_causes_no_traceback(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     process = start(images, site)
     assert process.stdout
@@ -267,7 +269,7 @@ def test_a_reader_that_went_away(images: Path, site: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "7"])
-def test_any_number_of_threads_reads_every_blob(images: Path, site: Path, jobs: str) -> None:
+def test_every_number_of_jobs_hashes_every_blob(images: Path, site: Path, jobs: str) -> None:
     """Large and small ones: hashed once, and each told when a byte of it is another."""
     blobs: dict[Path, bytes] = {}
     for name, size in (("large", 2**20), ("small", 2**10)):
@@ -282,7 +284,7 @@ def test_any_number_of_threads_reads_every_blob(images: Path, site: Path, jobs: 
     assert sorted(fault["what"].split()[0] for fault in told) == sorted(file.name for file in blobs)
 
 
-def test_who_watches_a_terminal_sees_how_far_it_is(images: Path, site: Path) -> None:
+def test_a_terminal_shows_progress(images: Path, site: Path) -> None:
     image_without_end(images)
     terminal, theirs = os.openpty()
     arguments = [sys.executable, "-m", "scr_export", str(images), str(site)]

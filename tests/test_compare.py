@@ -89,13 +89,13 @@ def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-def test_nothing_differs(workshop: Workshop) -> None:
+def test_an_equal_site_gives_no_changes(workshop: Workshop) -> None:
     changes = workshop.compare()
     assert not changes
     assert (changes.make, changes.remove, changes.unchanged, changes.tags) == ([], [], 9, [])
 
 
-def test_everything_is_new(workshop: Workshop) -> None:
+def test_a_new_site_gets_every_entry(workshop: Workshop) -> None:
     changes = compare(workshop.planned(), (), workshop.files)
     assert {(change.directory, change.name, change.replaces) for change in changes.make} == {
         (directory, name, None) for directory, entries in workshop.plan.items() for name in entries
@@ -114,7 +114,7 @@ def test_everything_is_new(workshop: Workshop) -> None:
         ("v2", "_catalog", Symlink("list")),
     ],
 )
-def test_an_entry_that_changed(workshop: Workshop, directory: str, name: str, entry: Entry) -> None:
+def test_a_changed_entry_is_replaced(workshop: Workshop, directory: str, name: str, entry: Entry) -> None:
     workshop.plan[directory][name] = entry
     [change] = workshop.compare().make
     kind = Kind.LINK if isinstance(entry, Symlink) else Kind.FILE
@@ -122,7 +122,7 @@ def test_an_entry_that_changed(workshop: Workshop, directory: str, name: str, en
 
 
 @pytest.mark.parametrize("name", ["blob", "manifest"])
-def test_an_equal_file_with_another_inode_is_linked_anew(workshop: Workshop, name: str) -> None:
+def test_an_equal_file_with_another_inode_is_linked_again(workshop: Workshop, name: str) -> None:
     (workshop.sources / name).rename(workshop.sources / "old")
     content = workshop.content(name)
     if name == "blob":
@@ -134,7 +134,7 @@ def test_an_equal_file_with_another_inode_is_linked_anew(workshop: Workshop, nam
 
 
 @pytest.mark.parametrize("why", ["device", "mode", "refused"])
-def test_where_no_link_can_be_a_copy_is_as_planned(workshop: Workshop, why: str) -> None:
+def test_a_copy_is_unchanged_where_no_link_is_possible(workshop: Workshop, why: str) -> None:
     workshop.site.joinpath("v2/app/blobs", BLOB).unlink()
     workshop.site.joinpath("v2/app/blobs", BLOB).write_text("blob")
     match why:
@@ -155,7 +155,7 @@ def test_where_no_link_can_be_a_copy_is_as_planned(workshop: Workshop, why: str)
 
 
 @pytest.mark.parametrize("how", ["short", "unreadable"])
-def test_a_bad_copy_is_made_again(workshop: Workshop, how: str) -> None:
+def test_a_damaged_copy_is_copied_again(workshop: Workshop, how: str) -> None:
     workshop.files.device += 1
     path = workshop.site / "v2/app/blobs" / BLOB
     path.unlink()
@@ -196,16 +196,14 @@ def file(path: Path) -> None:
         "nginx.conf",
     ],
 )
-def test_whatever_stands_in_an_entrys_place_is_replaced(
-    workshop: Workshop, path: str, plant: Callable[[Path], None]
-) -> None:
+def test_an_entry_replaces_every_kind_of_file(workshop: Workshop, path: str, plant: Callable[[Path], None]) -> None:
     (workshop.site / path).unlink()
     plant(workshop.site / path)
     [change] = workshop.compare().make
     assert f"{change.directory}/{change.name}".strip("/") in path
 
 
-def test_a_link_in_a_heads_place_is_replaced(workshop: Workshop) -> None:
+def test_a_manifest_directory_replaces_a_symlink(workshop: Workshop) -> None:
     head = workshop.site / "v2/app/manifests" / HEAD
     head.rename(workshop.site.parent / "outside")
     head.symlink_to(workshop.site.parent / "outside")
@@ -213,19 +211,19 @@ def test_a_link_in_a_heads_place_is_replaced(workshop: Workshop) -> None:
     assert (change.name, change.replaces) == (HEAD, Kind.LINK)
 
 
-def test_a_directory_that_is_a_link_is_not_looked_into(workshop: Workshop) -> None:
+def test_a_symlink_to_a_directory_is_not_followed(workshop: Workshop) -> None:
     (workshop.site / "v2/app").rename(workshop.site.parent / "outside")
     (workshop.site / "v2/app").symlink_to(workshop.site.parent / "outside")
     assert len(workshop.compare().make) == 7
 
 
-def test_what_is_served_is_neither_made_nor_removed(workshop: Workshop) -> None:
+def test_retained_entries_are_neither_added_nor_removed(workshop: Workshop) -> None:
     workshop.plan["v2/app/manifests"] = {HEAD: KEEP, "v1": KEEP, "gone": KEEP}
     workshop.plan["v2/gone/manifests"] = {"v1": KEEP}
     assert not workshop.compare()
 
 
-def test_what_the_plan_lacks_is_removed_inner_things_first(workshop: Workshop) -> None:
+def test_entries_outside_the_plan_are_removed_deepest_first(workshop: Workshop) -> None:
     workshop.plan = {key: workshop.plan[key] for key in ("", "v2")}
     removals = [removal.path for removal in workshop.compare().remove]
     assert sorted(removals) == sorted(
@@ -253,7 +251,7 @@ def test_what_the_plan_lacks_is_removed_inner_things_first(workshop: Workshop) -
     )
 
 
-def test_strangers_are_removed(workshop: Workshop) -> None:
+def test_files_of_other_programs_are_removed(workshop: Workshop) -> None:
     (workshop.site / "v2/app/blobs/stranger").touch()
     (workshop.site / "v2/stray/deeper").mkdir(parents=True)
     (workshop.site / "v2/app/manifests/link").symlink_to("../../..")
@@ -266,7 +264,7 @@ def test_strangers_are_removed(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("way", ["absent", "_pages@0", "/etc", "directory", "file"])
-def test_pages_that_are_not_in_use_are_made_anew(workshop: Workshop, way: str) -> None:
+def test_unused_pages_are_written_again(workshop: Workshop, way: str) -> None:
     link = workshop.site / "v2/app/tags/_pages"
     link.unlink()
     match way:
@@ -285,7 +283,7 @@ def test_pages_that_are_not_in_use_are_made_anew(workshop: Workshop, way: str) -
 
 
 @pytest.mark.parametrize("plant", [absent, link, fifo, file])
-def test_whatever_stands_in_the_place_of_pages_is_replaced(workshop: Workshop, plant: Callable[[Path], None]) -> None:
+def test_pages_replace_every_kind_of_file(workshop: Workshop, plant: Callable[[Path], None]) -> None:
     path = workshop.site / "v2/app/tags" / PAGES
     (path / "@all").unlink()
     path.rmdir()
@@ -294,7 +292,7 @@ def test_whatever_stands_in_the_place_of_pages_is_replaced(workshop: Workshop, p
     assert change.name == PAGES
 
 
-def test_pages_are_not_looked_into(workshop: Workshop) -> None:
+def test_pages_are_not_compared_one_by_one(workshop: Workshop) -> None:
     (workshop.site / "v2/app/tags" / PAGES / "deeper").mkdir()
     assert not workshop.compare()
 
@@ -330,7 +328,7 @@ CONTENT = [f"v2/app/manifests/{HEAD}", f"v2/app/blobs/{BLOB}"]
         (dict.fromkeys(CONTENT, 5000), 1000, 900, True),  # the clock was set back
     ],
 )
-def test_content_waits_for_pulls_in_flight(
+def test_unreferenced_content_stays_for_the_grace_period(
     unreferenced: dict[str, float], now: float, grace: float, waits: bool
 ) -> None:
     changes = Changes(remove=list(REMOVALS))
@@ -347,13 +345,13 @@ def test_content_waits_for_pulls_in_flight(
         assert changes.remove == REMOVALS
 
 
-def test_content_that_is_named_again_waits_no_more() -> None:
+def test_content_that_is_referenced_again_is_no_longer_unreferenced() -> None:
     changes = Changes()
     apply_grace_period(changes, dict.fromkeys(CONTENT, 1000), 1001, 900)
     assert changes.unreferenced == {}
 
 
-def test_tags_that_appear_move_and_go_are_listed(workshop: Workshop) -> None:
+def test_added_moved_and_removed_tags_are_listed(workshop: Workshop) -> None:
     workshop.plan["v2/app/manifests"] |= {"v1": Symlink(OTHER), "v2": Symlink(HEAD)}
     (workshop.site / "v2/app/manifests/v3").symlink_to(HEAD)
     (workshop.site / "v2/app/manifests/odd").symlink_to("nowhere")

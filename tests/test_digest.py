@@ -10,7 +10,7 @@ HEX = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize("text", [f"sha256:{HEX}", f"sha384:{HEX}{HEX[:32]}", f"sha512:{HEX}{HEX}"])
-def test_a_digest_is_its_own_text(text: str) -> None:
+def test_a_digest_is_a_text(text: str) -> None:
     digest = Digest.parse(text)
     assert digest == text
     assert f"{digest.algorithm}:{digest.encoded}" == text
@@ -53,7 +53,7 @@ def test_a_digest_is_its_own_text(text: str) -> None:
         "sha256:" + "a" * 100_000,
     ],
 )
-def test_what_is_no_digest_is_refused_in_few_words(text: object) -> None:
+def test_a_malformed_digest_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r"digest|digits") as caught:
         Digest.parse(text)
     assert len(str(caught.value)) < 300

@@ -29,7 +29,7 @@ def image(directory: Path) -> None:
     (directory / "manifest.json").touch()
 
 
-def test_any_depth_in_the_order_of_names(images: Path) -> None:
+def test_image_directories_are_found_at_any_depth_in_order_of_names(images: Path) -> None:
     for path in ("b/1", "a/z:1", "a/b/c/d/1", "a/b/1", f"a@sha256:{'0' * 64}"):
         image(images / path)
     assert found(images) == (["a/b/1", "a/b/c/d/1", "a/z:1", f"a@sha256:{'0' * 64}", "b/1"], {})
@@ -98,7 +98,7 @@ def test_a_directory_called_manifest_json_marks_none(images: Path) -> None:
     assert found(images) == (["a/manifest.json"], {})
 
 
-def test_what_is_no_image_and_looks_like_none_is_passed_over(images: Path) -> None:
+def test_files_that_do_not_look_like_an_image_are_ignored(images: Path) -> None:
     image(images / "a/1")
     (images / "empty/deeper").mkdir(parents=True)
     (images / "README.md").touch()
@@ -190,7 +190,7 @@ def test_the_lock_of_an_editor_is_ignored(images: Path, target: str) -> None:
     assert found(images) == (["real/1"], {})
 
 
-def test_what_lies_too_deep_for_a_name_is_a_fault(images: Path) -> None:
+def test_a_path_that_is_too_deep_for_a_name_is_a_fault(images: Path) -> None:
     image(images / "/".join("a" * 128) / "1")
     depth = 600  # further than a recursion or a process's files would go
     inner = images / "b"

@@ -78,7 +78,7 @@ def write_twice(images: Path) -> tuple[Built, int]:
 
 
 @pytest.mark.parametrize("disk", MAKE, indirect=True)
-def test_files_are_linked_within_it(disk: Path) -> None:
+def test_files_are_linked_within_one_file_system(disk: Path) -> None:
     _, count = write_twice(disk / "images")
     assert files(export(disk / "images", disk / "site")) == (2 * count, 0, 0)
     assert_whole(disk / "site")
@@ -107,7 +107,7 @@ def test_a_private_manifest_shares_its_extents(disk: Path) -> None:
 
 
 @pytest.mark.parametrize("disk", ["xfs"], indirect=True)
-def test_extents_are_shared_only_of_what_is_right(disk: Path) -> None:
+def test_a_damaged_file_is_not_published_by_sharing_its_extents(disk: Path) -> None:
     built = write_image(disk / "images/app/v1")
     blob = disk / "images/app/v1" / max(built.blobs, key=lambda digest: len(built.blobs[digest]))[7:]
     data = blob.read_bytes()
@@ -133,7 +133,7 @@ def test_a_file_with_as_many_links_as_it_can_have_is_copied(disk: Path) -> None:
     assert_nothing_changes(disk / "images", disk / "site")
 
 
-def test_images_below_an_overlay(images: Path, tmp_path: Path) -> None:
+def test_an_overlay_is_exported_and_exported_to(images: Path, tmp_path: Path) -> None:
     """IMAGES is in the lower layer, and SITE goes to the upper one."""
     _, count = write_twice(images)
     top = tmp_path / "top"
@@ -154,7 +154,7 @@ def test_images_below_an_overlay(images: Path, tmp_path: Path) -> None:
         assert_whole(top / "site")
 
 
-def test_a_bind_mount_of_the_same_file_system(images: Path, tmp_path: Path) -> None:
+def test_files_are_copied_to_a_bind_mount_of_the_same_file_system(images: Path, tmp_path: Path) -> None:
     """Its device is the same, yet link(2) refuses to go from one mount to another."""
     _, count = write_twice(images)
     site = tmp_path / "site"
@@ -168,7 +168,7 @@ def test_a_bind_mount_of_the_same_file_system(images: Path, tmp_path: Path) -> N
     assert_whole(site)
 
 
-def test_memory(tmp_path: Path, memory: Path) -> None:
+def test_files_are_linked_in_memory_and_copied_from_there(tmp_path: Path, memory: Path) -> None:
     images, site = memory / "images", memory / "site"
     _, count = write_twice(images)
     assert files(export(images, site)) == (2 * count, 0, 0)
@@ -193,7 +193,7 @@ def test_a_file_system_without_links_and_colons_is_refused(images: Path, exfat: 
     assert list(exfat.rglob("*")) == ([site] if is_there else [])
 
 
-def test_images_may_lie_on_such_a_file_system(site: Path, exfat: Path) -> None:
+def test_images_are_copied_from_a_file_system_without_links(site: Path, exfat: Path) -> None:
     built = write_image(exfat / "app/v1")
     assert files(export(exfat, site)) == (0, 0, len(built.blobs) + 1)
     assert_whole(site)

@@ -73,7 +73,7 @@ def fill(images: Path) -> None:
 
 
 @pytest.mark.parametrize("pages", [1, 2, 4, 6, 8, 10, 12, 16])
-def test_a_first_export_to_a_full_disk(images: Path, disk: Path, pages: int) -> None:
+def test_a_first_export_to_a_full_disk_fails_in_one_line(images: Path, disk: Path, pages: int) -> None:
     fill(images)
     before = substance(images)
     site = disk / "site"
@@ -90,7 +90,9 @@ def test_a_first_export_to_a_full_disk(images: Path, disk: Path, pages: int) -> 
 
 
 @pytest.mark.parametrize("pages", range(8))
-def test_a_re_export_to_a_full_disk(images: Path, disk: Path, tmp_path: Path, pages: int) -> None:
+def test_a_further_export_to_a_full_disk_leaves_the_old_site(
+    images: Path, disk: Path, tmp_path: Path, pages: int
+) -> None:
     fill(images)
     site = disk / "site"
     export(images, site)
@@ -111,7 +113,7 @@ def test_a_re_export_to_a_full_disk(images: Path, disk: Path, tmp_path: Path, pa
 
 
 @pytest.mark.parametrize("more", [0, 1, 3, 6, 9])
-def test_a_disk_without_inodes(images: Path, disk: Path, more: int) -> None:
+def test_an_export_to_a_disk_without_inodes_fails_in_one_line(images: Path, disk: Path, more: int) -> None:
     fill(images)
     site = disk / "site"
     resize(disk, inodes=used_inodes(disk) + more)
@@ -129,7 +131,7 @@ def test_nothing_is_left_on_a_disk_that_was_too_small_to_begin(images: Path, dis
     assert [path.name for path in disk.iterdir()] == ["ballast"]
 
 
-def test_a_site_that_is_read_only(images: Path, disk: Path) -> None:
+def test_an_export_to_a_read_only_site_fails_in_one_line(images: Path, disk: Path) -> None:
     fill(images)
     site = disk / "site"
     export(images, site)
@@ -165,7 +167,7 @@ def export_as_nobody(shared: Path, *options: str, status: int = 0) -> Report:
     return export(shared / "images", shared / "site", *options, status=status, user=NOBODY)
 
 
-def test_files_of_another_user_that_may_not_be_linked(shared: Path) -> None:
+def test_files_that_the_user_may_not_link_are_copied(shared: Path) -> None:
     if Path("/proc/sys/fs/protected_hardlinks").read_text() == "0\n":
         pytest.fail("this machine lets anyone link any file (fs.protected_hardlinks is 0)")
     built = write_image(shared / "images/app/v1")
@@ -188,7 +190,7 @@ def test_files_of_another_user_that_may_not_be_linked(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["blob", "manifest", "image", "above"])
-def test_what_cannot_be_read_is_named(shared: Path, what: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(shared: Path, what: str) -> None:
     built = write_image(shared / "images/team/app/v1")
     write_image(shared / "images/other/v1", seed=2)
     export_as_nobody(shared)
@@ -213,7 +215,7 @@ def test_what_cannot_be_read_is_named(shared: Path, what: str) -> None:
     assert_whole(shared / "site")
 
 
-def test_an_images_directory_that_cannot_be_read(shared: Path) -> None:
+def test_an_images_directory_that_cannot_be_read_is_refused(shared: Path) -> None:
     (shared / "images").chmod(0o700)
     ended = run_as_nobody(shared)
     assert (ended.status, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
@@ -221,7 +223,7 @@ def test_an_images_directory_that_cannot_be_read(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".", ".scr-export", "v2", "v2/app/manifests"])
-def test_a_site_of_another_user(shared: Path, name: str) -> None:
+def test_a_site_of_another_user_is_refused_in_one_line(shared: Path, name: str) -> None:
     write_image(shared / "images/app/v1")
     site = shared / "site"
     if name != ".":

@@ -80,7 +80,7 @@ def breakage(images: Path) -> set[tuple[str, str]]:
     }
 
 
-def test_all_faults_are_told_in_one_run_and_nothing_is_written(images: Path, tmp_path: Path) -> None:
+def test_all_faults_are_reported_in_one_run_and_nothing_is_written(images: Path, tmp_path: Path) -> None:
     expected = breakage(images)
     before = substance(images)
     report = export(images, tmp_path / "new/site", status=1)
@@ -98,7 +98,7 @@ def test_all_faults_are_told_in_one_run_and_nothing_is_written(images: Path, tmp
     assert substance(images) == before
 
 
-def test_all_faults_are_told_and_the_rest_is_published(images: Path, site: Path) -> None:
+def test_all_faults_are_reported_and_the_rest_is_published(images: Path, site: Path) -> None:
     expected = breakage(images)
     before = substance(images)
     report = export(images, site, "--keep-going", status=1)
@@ -121,7 +121,7 @@ def test_a_success_leaves_images_as_it_is(images: Path, site: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_failure_leaves_no_trace(images: Path, tmp_path: Path, made: bool) -> None:
+def test_a_failure_leaves_nothing_behind(images: Path, tmp_path: Path, made: bool) -> None:
     parent = tmp_path / "a/b"
     site = parent / "site"
     if made:
@@ -134,7 +134,7 @@ def test_a_failure_leaves_no_trace(images: Path, tmp_path: Path, made: bool) -> 
     assert not made or site.stat().st_mode & 0o777 == 0o750
 
 
-def test_what_cannot_be_read_is_told(images: Path, site: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(images: Path, site: Path) -> None:
     unreadable = {images / "directory": 0, images / "listed": 0o444, images / "manifest/v1/manifest.json": 0}
     for name in ("directory", "listed", "manifest", "layer", "good"):
         built = write_image(images / f"{name}/v1")
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_told(images: Path, site: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "v2", "v2/app/manifests", ".scr-export/tmp"])
-def test_a_site_that_cannot_be_written_is_told_in_one_line(images: Path, site: Path, place: str) -> None:
+def test_a_site_that_cannot_be_written_is_reported_in_one_line(images: Path, site: Path, place: str) -> None:
     write_image(images / "app/v1")
     export(images, site)
     write_image(images / "new/v1", seed=2)
@@ -179,7 +179,7 @@ def test_a_site_that_cannot_be_written_is_told_in_one_line(images: Path, site: P
     assert_pullable(site)
 
 
-def test_what_is_allowed_is_a_warning(images: Path, site: Path) -> None:
+def test_harmless_problems_are_warnings(images: Path, site: Path) -> None:
     write_index(images / "sparse/v1", sparse=["arm64"])
     write_image(images / "foreign/v1", docker=True, foreign_layer=True)
     process = run(images, site)
@@ -258,7 +258,7 @@ def test_a_manifest_of_a_hundred_megabytes_is_not_read(images: Path, site: Path)
     assert codes(export(images, site, status=1)) == {("app/v1", "manifest")}
 
 
-def test_an_index_may_list_very_much(images: Path, site: Path) -> None:
+def test_an_index_may_list_40000_manifests(images: Path, site: Path) -> None:
     child = write_image(images / "app/v1")
     (images / "app/v1/manifest.json").rename(images / f"app/v1/{child.digest[7:]}.manifest.json")
     entries = [{"digest": f"sha256:{number:064x}", "size": 1} for number in range(40_000)]
@@ -267,7 +267,7 @@ def test_an_index_may_list_very_much(images: Path, site: Path) -> None:
     assert [(each["path"], each["code"]) for each in export(images, site)["warnings"]] == [("app/v1", "sparse")]
 
 
-def test_an_index_that_lists_itself(images: Path, site: Path) -> None:
+def test_an_index_that_lists_itself_is_a_fault(images: Path, site: Path) -> None:
     # It cannot know its own digest, but a file can have the name that it gives.
     index = {"schemaVersion": 2, "manifests": [{"digest": f"sha256:{'a' * 64}", "size": 7}]}
     (images / "self/v1").mkdir(parents=True)
@@ -299,7 +299,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_hostile_names_are_told_in_escapes(images: Path, site: Path, as_json: bool) -> None:
+def test_hostile_names_are_reported_with_escapes(images: Path, site: Path, as_json: bool) -> None:
     root = os.fsencode(images)
     write_image(images / "good/v1")
     for name in NAMES.values():
@@ -331,7 +331,7 @@ def test_the_longest_names_work(images: Path, site: Path) -> None:
     assert_whole(site)
 
 
-def test_names_of_the_directories_themselves(tmp_path: Path) -> None:
+def test_hostile_names_of_images_and_site_are_printed_with_escapes(tmp_path: Path) -> None:
     images = Path(os.fsdecode(os.fsencode(tmp_path) + b"/ima\xff\n\x1bges"))
     site = Path(os.fsdecode(os.fsencode(tmp_path) + b"/si\xff\n\x1bte"))
     write_image(images / "app/v1")
@@ -347,7 +347,7 @@ def test_names_of_the_directories_themselves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "loop", "fifo", "directory", "device"])
-def test_whatever_stands_under_a_name_that_is_read(images: Path, site: Path, tmp_path: Path, kind: str) -> None:
+def test_special_files_in_an_image_are_faults(images: Path, site: Path, tmp_path: Path, kind: str) -> None:
     """No link is followed, no FIFO waited for, no device opened."""
     write_image(images / "good/v1")
     child = write_index(images / "child/v1", platforms=["amd64"], seed=1)
@@ -411,7 +411,7 @@ def test_links_planted_in_the_site_are_replaced(images: Path, site: Path, tmp_pa
 
 @pytest.mark.parametrize("place", [".scr-export", ".scr-export/lock", ".scr-export/format"])
 @pytest.mark.parametrize("how", ["link", "hard link", "fifo"])
-def test_what_is_planted_for_the_lock_touches_nothing_outside(
+def test_a_planted_lock_changes_nothing_outside_the_site(
     images: Path, site: Path, tmp_path: Path, place: str, how: str
 ) -> None:
     write_image(images / "app/v1")
@@ -437,7 +437,7 @@ def test_what_is_planted_for_the_lock_touches_nothing_outside(
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
-def test_whatever_is_planted_in_the_site_is_replaced(images: Path, site: Path, tmp_path: Path, kind: str) -> None:
+def test_special_files_planted_in_the_site_are_replaced(images: Path, site: Path, tmp_path: Path, kind: str) -> None:
     built = write_image(images / "app/v1")
     export(images, site)
     whole = registry(site)

@@ -25,7 +25,7 @@ def stage(request: pytest.FixtureRequest, images: Path, memory: Path) -> Stage:
 
 
 @pytest.mark.parametrize("stage", SCENARIOS, indirect=True)
-def test_killed_before_any_change(stage: Stage) -> None:
+def test_an_export_may_be_killed_before_any_change(stage: Stage) -> None:
     def die(number: int) -> None:
         if number == victim:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -54,7 +54,9 @@ def test_killed_before_any_change(stage: Stage) -> None:
     ],
     indirect=["stage"],
 )
-def test_told_to_stop_before_any_change(stage: Stage, number: signal.Signals, expected: int, again: bool) -> None:
+def test_an_export_may_be_interrupted_before_any_change(
+    stage: Stage, number: signal.Signals, expected: int, again: bool
+) -> None:
     def stop(change: int) -> None:
         if change == victim or (again and change > victim):
             signal.raise_signal(number)
@@ -87,7 +89,7 @@ def test_told_to_stop_before_any_change(stage: Stage, number: signal.Signals, ex
         "lost+found/",
     ],
 )
-def test_what_a_first_export_can_leave_is_taken_as_new(images: Path, tmp_path: Path, left: str) -> None:
+def test_leftovers_of_a_first_export_are_taken_as_a_new_site(images: Path, tmp_path: Path, left: str) -> None:
     stage = Stage(SCENARIOS["first"], images, tmp_path)
     shutil.rmtree(stage.site)
     stage.site.mkdir(0o755)
@@ -103,7 +105,7 @@ def test_what_a_first_export_can_leave_is_taken_as_new(images: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("stage", SCENARIOS, indirect=True)
-def test_every_change_of_the_module_that_makes_them_is_announced(stage: Stage) -> None:
+def test_every_change_of_the_disk_is_announced(stage: Stage) -> None:
     announced = False
 
     def announce() -> None:

@@ -30,7 +30,7 @@ def largest(found: Pages, n: int, last: str) -> Page:
 
 
 @pytest.mark.parametrize("count", LENGTHS)
-def test_a_page_says_what_follows_and_whether_more_does(count: int) -> None:
+def test_a_page_has_the_next_entries_and_whether_more_follow(count: int) -> None:
     listed = entries(count)
     positions = {entry: position for position, entry in enumerate(listed, 1)} | {"": 0}
     for page in pages(listed):
@@ -42,7 +42,7 @@ def test_a_page_says_what_follows_and_whether_more_does(count: int) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 9, 10, 11, 12, 99, 100, 101, 999, 1000, 1001, 5000])
 @pytest.mark.parametrize("count", [count for count in LENGTHS if count <= 2500])
-def test_whoever_follows_the_links_reads_the_rest(count: int, n: int) -> None:
+def test_following_the_links_reads_the_rest_of_the_list(count: int, n: int) -> None:
     """From every entry on, in steps of at most `n`: by induction, since each page leads to a place behind itself."""
     listed = entries(count)
     found = by_start(listed)
@@ -59,7 +59,7 @@ def test_whoever_follows_the_links_reads_the_rest(count: int, n: int) -> None:
 
 @pytest.mark.parametrize("count", LENGTHS)
 @pytest.mark.parametrize("n", [1, 10, 100, 1000])
-def test_from_the_start_every_page_is_full(count: int, n: int) -> None:
+def test_every_page_from_the_start_is_full(count: int, n: int) -> None:
     found = by_start(entries(count))
     page, steps = largest(found, n, ""), 1
     while page.next:
@@ -70,7 +70,7 @@ def test_from_the_start_every_page_is_full(count: int, n: int) -> None:
 
 
 @pytest.mark.parametrize("count", [count for count in LENGTHS if count <= 1000])
-def test_up_to_a_thousand_entries_come_at_once_from_everywhere(count: int) -> None:
+def test_the_rest_of_up_to_a_thousand_entries_is_one_page(count: int) -> None:
     listed = entries(count)
     found = by_start(listed)
     for position in range(count + 1):
@@ -79,20 +79,20 @@ def test_up_to_a_thousand_entries_come_at_once_from_everywhere(count: int) -> No
 
 
 @pytest.mark.parametrize("count", [2500, 10_000, 20_000])
-def test_what_all_pages_cost_grows_as_the_list_does(count: int) -> None:
+def test_the_size_of_all_pages_grows_in_proportion_to_the_list(count: int) -> None:
     """In pages and in entries. Whole remainders behind every entry would be half a square."""
     all_pages = list(pages(entries(count)))
     assert len(all_pages) <= 1.2 * count
     assert sum(len(page.entries) for page in all_pages) <= 4 * count + 4
 
 
-def test_what_the_longest_of_short_lists_costs() -> None:
+def test_a_list_of_a_thousand_entries_has_pages_of_limited_size() -> None:
     all_pages = list(pages(entries(1000)))
     assert len(all_pages) <= 4000
     assert sum(len(page.entries) for page in all_pages) <= 600_000
 
 
-def test_the_bodies() -> None:
+def test_a_body_is_json_with_one_key_for_its_entries() -> None:
     tags = Listing(RepositoryName("team/app"), ("a", "b"))
     assert tags.body() == b'{"name":"team/app","tags":["a","b"]}\n'
     assert tags.body(["b"]) == b'{"name":"team/app","tags":["b"]}\n'

@@ -33,7 +33,7 @@ def problems(raw: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("media_type", sorted(mediatype.MANIFESTS))
-def test_a_stated_type_is_taken_and_has_its_descriptors(media_type: str) -> None:
+def test_a_manifest_with_a_media_type_is_parsed(media_type: str) -> None:
     layer = BLOB | {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip"}
     fields = {"manifests": [BLOB]} if media_type in mediatype.INDEXES else {"config": BLOB, "layers": [layer, layer]}
     raw = json.dumps({"schemaVersion": 2, "mediaType": media_type, **fields}).encode()
@@ -63,7 +63,7 @@ def test_the_digest_is_that_of_the_exact_bytes() -> None:
         ({"manifests": [BLOB], "annotations": {"a": "b"}}, mediatype.OCI_INDEX),
     ],
 )
-def test_a_type_that_is_not_stated_is_inferred_as_skopeo_does(fields: dict[str, Any], media_type: str) -> None:
+def test_a_missing_media_type_is_inferred_as_skopeo_does(fields: dict[str, Any], media_type: str) -> None:
     assert parse({"schemaVersion": 2, **fields}).media_type == media_type
 
 
@@ -101,27 +101,27 @@ def test_urls_are_noted() -> None:
         (b'"text"', "not a JSON object"),
     ],
 )
-def test_what_is_no_json_object_is_refused(raw: bytes, says: str) -> None:
+def test_a_text_that_is_no_json_object_is_refused(raw: bytes, says: str) -> None:
     [problem] = problems(raw)
     assert re.search(says, problem)
 
 
 @pytest.mark.parametrize("size", [0, 2**63 - 1])
-def test_sizes_at_the_limits(size: int) -> None:
+def test_sizes_at_the_limits_are_accepted(size: int) -> None:
     assert parse(OCI | {"layers": [BLOB | {"size": size}]}).blobs[1].size == size
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     document = OCI | {"manifests": [], "config": None, "layers": [BLOB | {"size": -1}, BLOB | {"digest": "x"}]}
     assert len(problems(json.dumps(document).encode())) == 4
 
 
-def test_a_large_index_is_read() -> None:
+def test_a_large_index_is_parsed() -> None:
     entries = [BLOB | {"digest": f"sha256:{number:064x}"} for number in range(20_000)]
     assert len(parse(INDEX | {"manifests": entries}).children) == 20_000
 
 
-def test_a_deep_annotation_is_no_crash() -> None:
+def test_a_deeply_nested_annotation_is_refused_without_a_crash() -> None:
     depth = 100_000
     raw = json.dumps(OCI)[:-1].encode() + b', "annotations": ' + b"[" * depth + b"]" * depth + b"}"
     assert "deep" in problems(raw)[0]
@@ -146,13 +146,13 @@ SIG = "application/vnd.example.sig"
         (INDEX | {"artifactType": ""}, None),
     ],
 )
-def test_the_artifact_type(document: dict[str, Any], artifact_type: str | None) -> None:
+def test_the_artifact_type_is_parsed(document: dict[str, Any], artifact_type: str | None) -> None:
     """distribution-spec, "Listing Referrers": the config's media type stands in, and an index has none."""
     assert parse(document).artifact_type == artifact_type
 
 
 @pytest.mark.parametrize("document", [OCI, INDEX])
-def test_the_subject(document: dict[str, Any]) -> None:
+def test_the_subject_is_parsed(document: dict[str, Any]) -> None:
     assert parse(document).subject is None
     assert parse(document | {"subject": None}).subject is None
     assert parse(document | {"subject": BLOB}).subject == f"sha256:{HEX}"
@@ -162,13 +162,13 @@ def test_the_subject(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("document", [OCI, INDEX])
-def test_the_annotations(document: dict[str, Any]) -> None:
+def test_the_annotations_are_parsed(document: dict[str, Any]) -> None:
     assert parse(document).annotations == parse(document | {"annotations": None}).annotations == {}
     texts = {"a": "", "": "b", "\u00e9": "\U0001f600", "<>&": '"\\\n'}
     assert parse(document | {"annotations": texts}).annotations == texts
 
 
-def test_keys_that_nobody_reads_are_free() -> None:
+def test_unknown_keys_may_have_any_value() -> None:
     document = OCI | {"Labels": {"Layers": 1}, "annotations": {"Layers": "1", "SIZE": "2"}, "layers": [BLOB | {"X": 1}]}
     assert len(parse(document).blobs) == 2
     assert parse(document).annotations == {"Layers": "1", "SIZE": "2"}
@@ -193,7 +193,7 @@ def test_the_last_of_equal_names_counts(more: str, sizes: list[int]) -> None:
     assert [each.size for each in Manifest.parse(raw.encode()).blobs] == sizes
 
 
-def test_null_is_as_good_as_nothing() -> None:
+def test_null_is_read_as_an_absent_key() -> None:
     fields = dict.fromkeys(("mediaType", "artifactType", "data", "urls", "annotations", "platform"))
     platform = {
         "platform": {"architecture": None, "os.features": None, "x": 7},

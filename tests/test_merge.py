@@ -73,7 +73,7 @@ def test_the_file_that_the_site_was_made_from_stays_chosen() -> None:
     assert chosen[old.blobs[0].digest] == old.blobs[0]
 
 
-def test_what_is_retained_stays_beside_images() -> None:
+def test_retained_content_is_merged_with_images() -> None:
     one, kept = image("app/v1", blobs="a"), ManifestName.of(OCI_MANIFEST, Digest.of(b"kept"))
     served: Repository[Keep] = Repository({Tag("v0"): kept, Tag("v1"): kept}, {kept: KEEP}, {Digest.of(b"z"): KEEP})
     catalog = merged(one, retained=Catalog({APP: served, RepositoryName("old"): Repository()}))
@@ -85,7 +85,7 @@ def test_what_is_retained_stays_beside_images() -> None:
     assert catalog.tag_count == 2
 
 
-def test_referrers_of_images_and_retained_ones_are_put_together() -> None:
+def test_referrers_of_images_and_retained_ones_are_merged() -> None:
     subject, digests = Digest.of(b"subject"), [Digest.of(b"one"), Digest.of(b"two")]
     one, two = (Referrer(OCI_MANIFEST, digest, 1, None, {}) for digest in digests)
     new = Image("app/1", parse_path("app/1"), (stored("m", "app/1"),), (), ((subject, one),))

@@ -23,7 +23,7 @@ from scr_export.oci.name import parse_repository_name, parse_tag
         "a/tags",
     ],
 )
-def test_good_repository_names(text: str) -> None:
+def test_good_repository_names_are_accepted(text: str) -> None:
     assert parse_repository_name(text) == text
 
 
@@ -73,7 +73,7 @@ def test_good_repository_names(text: str) -> None:
         "a/" * 100_000,
     ],
 )
-def test_bad_repository_names_are_refused_in_few_words(text: str) -> None:
+def test_bad_repository_names_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="repository name") as caught:
         parse_repository_name(text)
     assert len(str(caught.value)) < 500
@@ -97,7 +97,7 @@ def test_bad_repository_names_are_refused_in_few_words(text: str) -> None:
         f"sha256-{'0' * 64}.sig",
     ],
 )
-def test_good_tags(text: str) -> None:
+def test_good_tags_are_accepted(text: str) -> None:
     assert parse_tag(text) == text
 
 
@@ -128,7 +128,7 @@ def test_good_tags(text: str) -> None:
         f"sha256:{'0' * 64}",
     ],
 )
-def test_bad_tags_are_refused_in_few_words(text: str) -> None:
+def test_bad_tags_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="tag") as caught:
         parse_tag(text)
     assert len(str(caught.value)) < 500

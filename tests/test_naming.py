@@ -32,7 +32,7 @@ LONGER = f"sha512:{'0' * 128}"
         (f"app/sha256-{'0' * 64}.sig", "", "app", f"sha256-{'0' * 64}.sig", None),
     ],
 )
-def test_the_reference_of_a_path(path: str, prefix: str, name: str, tag: str | None, digest: str | None) -> None:
+def test_a_path_gives_a_reference(path: str, prefix: str, name: str, tag: str | None, digest: str | None) -> None:
     reference = parse_path(path, prefix)
     assert (reference.repository, reference.tag, reference.digest) == (name, tag, digest)
 
@@ -64,12 +64,12 @@ def test_the_reference_of_a_path(path: str, prefix: str, name: str, tag: str | N
         f"{'a' * 250}/bcdefg/v1",
     ],
 )
-def test_a_path_that_is_no_reference_is_refused(path: str) -> None:
+def test_a_path_that_gives_no_reference_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"tag|repository name|digest|digits"):
         parse_path(path)
 
 
-def test_a_prefix_is_no_repository_by_itself() -> None:
+def test_a_name_prefix_is_no_repository_by_itself() -> None:
     with pytest.raises(ValueError, match="names no tag"):
         parse_path("v1", "mirror")
 
@@ -83,6 +83,6 @@ def test_a_prefix_is_no_repository_by_itself() -> None:
         ("localhost:5000/app", "", "localhost_5000/app"),
     ],
 )
-def test_where_the_repositories_of_a_directory_are(path: str, prefix: str, below: str) -> None:
+def test_a_directory_gives_the_repositories_below_it(path: str, prefix: str, below: str) -> None:
     assert repositories_below(path, prefix) == below
     assert parse_path(f"{path}/app:v1", prefix).repository == f"{below}/app"

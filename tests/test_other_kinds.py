@@ -74,7 +74,7 @@ def layout(*names: str | None) -> dict[str, Any]:
         (b"[" * 100_000, ["/app dir:"]),
     ],
 )
-def test_an_oci_layout_is_told_with_its_names(images: Path, site: Path, index: object, says: list[str]) -> None:
+def test_an_oci_layout_is_reported_with_its_names(images: Path, site: Path, index: object, says: list[str]) -> None:
     write(images / "team/app", {"oci-layout": {}, "index.json": index, f"blobs/sha256/{HEX}": b"x"})
     [(path, code, remedy)] = problems(images, site)
     assert (path, code) == ("team/app", "oci-layout")
@@ -84,7 +84,7 @@ def test_an_oci_layout_is_told_with_its_names(images: Path, site: Path, index: o
 
 
 @pytest.mark.parametrize("tags", [None, [], ["app:v1"], ["app:v1", "app:v2"], 7, [7]])
-def test_an_unpacked_docker_save_is_told(images: Path, site: Path, tags: object) -> None:
+def test_an_unpacked_docker_save_is_reported(images: Path, site: Path, tags: object) -> None:
     write(images / "app", {"manifest.json": [{"Config": "x", "RepoTags": tags, "Layers": []}], f"{HEX}/layer.tar": b""})
     [(path, code, remedy)] = problems(images, site)
     assert (path, code) == ("app", "docker-save")
@@ -114,7 +114,7 @@ def test_a_list_that_docker_did_not_save_is_a_broken_manifest(images: Path, site
         ({"manifest.json": b"[" * 100_000}, "mv -T"),
     ],
 )
-def test_an_archive_is_told_by_what_is_in_it(images: Path, site: Path, files: dict[str, object], says: str) -> None:
+def test_an_archive_is_reported_by_its_content(images: Path, site: Path, files: dict[str, object], says: str) -> None:
     write(images / "team", {"any.name": tar(files)})
     [(path, code, remedy)] = problems(images, site)
     assert (path, code) == ("team/any.name", "archive")
@@ -122,7 +122,7 @@ def test_an_archive_is_told_by_what_is_in_it(images: Path, site: Path, files: di
 
 
 @pytest.mark.parametrize("name", [f"{HEX}.json", f"{HEX}/VERSION", "blobs/", f"sha256:{HEX}"])
-def test_a_compressed_archive_is_told(images: Path, site: Path, name: str) -> None:
+def test_a_compressed_archive_is_reported(images: Path, site: Path, name: str) -> None:
     write(images, {"app.tar.gz": gzip.compress(tar({name: b"x" * 100_000}))})
     [(path, code, remedy)] = problems(images, site)
     assert (path, code) == ("app.tar.gz", "archive")
@@ -139,7 +139,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_archive_is_no_crash(images: Path, site: Path, data: bytes) -> None:
+def test_a_broken_archive_causes_no_crash(images: Path, site: Path, data: bytes) -> None:
     write(images, {"x.tar": data})
     assert [code for _, code, _ in problems(images, site)] in ([], ["archive"])
 
@@ -147,12 +147,12 @@ def test_a_broken_archive_is_no_crash(images: Path, site: Path, data: bytes) -> 
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"x" * 10_000, gzip.compress(b"x" * 10_000), b"\x1f\x8b", b"\x1f\x8b" + b"x" * 1000]
 )
-def test_another_file_is_passed_over(images: Path, site: Path, data: bytes) -> None:
+def test_another_file_is_ignored(images: Path, site: Path, data: bytes) -> None:
     write(images, {"x.tar": data, "team/x.tgz": data})
     assert problems(images, site) == []
 
 
-def test_trees_of_registries_are_told_once(images: Path, site: Path) -> None:
+def test_trees_of_registries_are_reported_once(images: Path, site: Path) -> None:
     storage = "var/docker/registry/v2"
     for name in ("app", "team/app"):
         write(images / storage / "repositories" / name / "_manifests/tags/v1/current", {"link": b"sha256:0"})

@@ -85,9 +85,7 @@ class Reader:
         (None, [f"{'c/' * 120}{number:03}" for number in range(35)]),
     ],
 )
-def test_every_step_from_every_entry_by_whatever_its_name_is(
-    tmp_path: Path, name: str | None, entries: list[str]
-) -> None:
+def test_every_page_is_found_from_every_entry(tmp_path: Path, name: str | None, entries: list[str]) -> None:
     reader = Reader(tmp_path, name, entries)
     for position, last in enumerate(["", *reader.listing.entries]):
         for written in {last, last.replace("/", "%2F")}:
@@ -96,7 +94,7 @@ def test_every_step_from_every_entry_by_whatever_its_name_is(
                     reader.check(n, position, written)
 
 
-def test_a_longer_name_has_no_half_of_a_page(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_has_no_page(tmp_path: Path) -> None:
     """What is there is right, with its link; where a name of a file would be too long there is nothing."""
     reader = Reader(tmp_path, None, LONG_NAMES)
     for position, last in enumerate(reader.listing.entries, 1):
@@ -109,7 +107,7 @@ def test_a_longer_name_has_no_half_of_a_page(tmp_path: Path) -> None:
                 reader.check(n, position, written)
 
 
-def test_the_directory_is_named_by_what_is_in_it() -> None:
+def test_the_name_of_the_directory_is_a_hash_of_its_content() -> None:
     name = RepositoryName("app")
     listings = [
         Listing(None, ()),
@@ -124,7 +122,7 @@ def test_the_directory_is_named_by_what_is_in_it() -> None:
     assert all(paths.is_pages(each) and "/" not in each and len(each) < 60 for each in names)  # a short link
 
 
-def test_the_whole_list_and_the_empty_one() -> None:
+def test_the_whole_list_and_the_empty_list_are_pages() -> None:
     listing = Listing(RepositoryName("app"), ("a", "b"))
     made = dict(files(listing))
     assert made["@all"] == b'{"name":"app","tags":["a","b"]}\n'
@@ -144,7 +142,7 @@ def test_a_name_is_one_file(name: str | None, entries: list[str]) -> None:
 
 
 @pytest.mark.parametrize("count", [2500, 10_000])
-def test_what_the_directory_costs_grows_as_the_list_does(count: int) -> None:
+def test_the_size_of_the_directory_grows_in_proportion_to_the_list(count: int) -> None:
     """Names, and files of their own with their bytes: ten thousand tags are 22,000 names and 1,100 small files."""
     made = dict(files(Listing(RepositoryName("app"), tuple(f"v{number:05}" for number in range(count)))))
     own = [held for held in made.values() if isinstance(held, bytes)]
@@ -153,7 +151,7 @@ def test_what_the_directory_costs_grows_as_the_list_does(count: int) -> None:
     assert sum(len(held) for held in own) < 60 * count
 
 
-def test_more_names_than_a_file_can_have(tmp_path: Path) -> None:
+def test_a_page_with_more_names_than_a_file_can_have_is_copied(tmp_path: Path) -> None:
     """ext4 allows 65,000."""
     names = [f"{number}@1@x" for number in range(65_010)]
     site, images = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))

@@ -79,7 +79,7 @@ def test_a_repository_without_tags_has_an_empty_list() -> None:
     assert entries(whole, "v2", "_catalog") == (None, ["app"])
 
 
-def test_what_the_site_must_keep_is_planned_as_such() -> None:
+def test_retained_content_is_planned_as_keep() -> None:
     kept: Repository[File] = Repository({Tag("v0"): INDEX}, {INDEX: KEEP}, {Digest.of(b"z"): KEEP})
     whole = planned(catalog(app=kept))
     assert whole["v2/app/blobs"] == {Digest.of(b"z"): KEEP}
@@ -91,7 +91,7 @@ def referrer(what: str, artifact_type: str | None) -> Referrer:
     return Referrer(OCI_MANIFEST, Digest.of(what.encode()), 1, artifact_type, {})
 
 
-def test_referrers_are_listed_all_and_by_type() -> None:
+def test_referrers_are_listed_together_and_by_type() -> None:
     types = {"one": "application/vnd.x+json", "two": "text/x", "odd": "../x", "none": None}
     referring = [referrer(what, artifact_type) for what, artifact_type in types.items()]
     repository = tagged("v1")
@@ -107,7 +107,7 @@ def test_referrers_are_listed_all_and_by_type() -> None:
     }
 
 
-def test_directories_come_in_the_order_in_which_a_site_is_walked() -> None:
+def test_directories_are_planned_in_walk_order() -> None:
     nested = catalog(a=tagged("1"), a__b=tagged("1"), a__manifests__x=tagged("1"), a__z=tagged("1"), b=tagged("1"))
     order = [directory.path for directory in plan(nested, documents())]
     assert order == sorted(order, key=walk_order)
@@ -115,7 +115,7 @@ def test_directories_come_in_the_order_in_which_a_site_is_walked() -> None:
     assert order.index("v2/a/manifests/x/tags") < order.index("v2/a/manifests") < order.index("v2/a/z/manifests")
 
 
-def test_the_entries_of_several_documents_for_one_directory_are_put_together() -> None:
+def test_entries_of_several_documents_are_merged_into_one_directory() -> None:
     def more(of: Catalog[File]) -> list[PlannedPart]:
         return [PlannedPart("v2", lambda: {"_more": Symlink("x")})]
 
@@ -172,7 +172,7 @@ def test_a_type_that_clients_can_filter_by_is_a_file_name(text: str, name: str |
         ("", "README", Role.OTHER),
     ],
 )
-def test_a_path_tells_the_role(directory: str, name: str, role: Role) -> None:
+def test_each_path_has_a_role(directory: str, name: str, role: Role) -> None:
     assert role_of(directory, name) is role
 
 
@@ -193,5 +193,5 @@ def test_a_path_tells_the_role(directory: str, name: str, role: Role) -> None:
         ("", Place()),
     ],
 )
-def test_a_path_tells_what_the_directory_is(directory: str, place: Place) -> None:
+def test_each_directory_has_a_place(directory: str, place: Place) -> None:
     assert paths.place(directory) == place

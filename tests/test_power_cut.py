@@ -194,7 +194,9 @@ def disk(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Disk:
     ],
     indirect=["disk"],
 )
-def test_power_cut_before_any_change(name: str, disk: Disk, tmp_path: Path, memory: Path, exporter: Exporter) -> None:
+def test_the_power_may_fail_before_any_change(
+    name: str, disk: Disk, tmp_path: Path, memory: Path, exporter: Exporter
+) -> None:
     with disk.mounted():
         stage = Stage(name, disk, tmp_path, memory)
         stage.export(disk.commit)
@@ -207,7 +209,7 @@ def test_power_cut_before_any_change(name: str, disk: Disk, tmp_path: Path, memo
 
 
 @pytest.mark.parametrize("disk", ["ext4"], indirect=True)
-def test_power_cut_after_an_export_that_died_before_it_flushed(disk: Disk, tmp_path: Path, memory: Path) -> None:
+def test_the_power_may_fail_after_an_export_that_died_before_its_sync(disk: Disk, tmp_path: Path, memory: Path) -> None:
     """What it left is in place, and not on the disk."""
     with disk.mounted():
         stage = Stage("index", disk, tmp_path, memory)
@@ -220,7 +222,7 @@ def test_power_cut_after_an_export_that_died_before_it_flushed(disk: Disk, tmp_p
 
 @pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
 @pytest.mark.parametrize("has_died", [False, True])
-def test_content_is_on_the_disk_until_no_name_there_needs_it(
+def test_content_stays_on_the_disk_while_a_tag_there_needs_it(
     disk: Disk, tmp_path: Path, memory: Path, has_died: bool
 ) -> None:
     with disk.mounted():
@@ -234,7 +236,7 @@ def test_content_is_on_the_disk_until_no_name_there_needs_it(
 
 
 @pytest.mark.parametrize("disk", MAKE, indirect=True)
-def test_what_was_never_flushed_is_seen(disk: Disk, tmp_path: Path, memory: Path) -> None:
+def test_an_export_without_sync_fails_these_tests(disk: Disk, tmp_path: Path, memory: Path) -> None:
     """These tests can fail: without flushing, a tag leads to a manifest that is empty."""
     with disk.mounted():
         stage = Stage("index", disk, tmp_path, memory)

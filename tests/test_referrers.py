@@ -39,26 +39,26 @@ def found(*manifests: Manifest, **tags: Manifest) -> dict[Digest, set[Digest]]:
     return {subject: set(referrers) for subject, referrers in referrers_in(known, by_tag).items()}
 
 
-def test_what_has_a_subject_refers_to_it() -> None:
+def test_a_manifest_with_a_subject_is_a_referrer() -> None:
     one, two, other = manifest(SUBJECT), manifest(SUBJECT, artifactType=SIG), manifest(OTHER)
     assert found(one, two, other, manifest()) == {SUBJECT: {one.digest, two.digest}, OTHER: {other.digest}}
     assert found(manifest()) == {}
     assert found() == {}
 
 
-def test_an_index_refers_and_its_children_do_so_themselves() -> None:
+def test_an_index_and_its_children_are_referrers_each_by_its_own_subject() -> None:
     child = manifest(OTHER)
     whole = index(child, subject=SUBJECT)
     assert found(whole, child) == {SUBJECT: {whole.digest}, OTHER: {child.digest}}
 
 
-def test_a_subject_need_not_be_there_and_may_refer_to_another_itself() -> None:
+def test_a_subject_may_be_absent_and_may_have_a_subject() -> None:
     first = manifest(SUBJECT)
     second = manifest(first.digest)
     assert found(first, second) == {SUBJECT: {first.digest}, first.digest: {second.digest}}
 
 
-def test_an_index_under_a_tag_of_the_schema_lists_more() -> None:
+def test_an_index_under_a_referrers_tag_lists_more_referrers() -> None:
     old, new, absent = manifest(artifactType=SIG), manifest(SUBJECT), manifest(OTHER, artifactType="absent")
     listing = index(old, absent)
     assert found(old, new, **{f"sha256_{HEX}": listing}) == {SUBJECT: {old.digest, new.digest}}
@@ -66,12 +66,12 @@ def test_an_index_under_a_tag_of_the_schema_lists_more() -> None:
     assert found(old, **{f"sha256_{HEX}": manifest()}) in ({}, {SUBJECT: set()})  # no index
 
 
-def test_what_is_listed_twice_refers_once() -> None:
+def test_a_referrer_that_is_listed_twice_counts_once() -> None:
     each = manifest(SUBJECT, artifactType=SIG)
     assert found(each, **{f"sha256_{HEX}": index(each, each)}) == {SUBJECT: {each.digest}}
 
 
-def test_a_tag_whose_manifest_is_not_there_lists_nothing() -> None:
+def test_a_referrers_tag_without_a_manifest_lists_nothing() -> None:
     assert referrers_in({}, {Tag(f"sha256-{HEX}"): SUBJECT}) in ({}, {SUBJECT: {}})
 
 
@@ -85,7 +85,7 @@ def test_a_tag_whose_manifest_is_not_there_lists_nothing() -> None:
         *((tag, None) for tag in (f"sha256_{HEX}", f"sha256-{HEX[:-2]}-a", f"v-sha256-{HEX}")),
     ],
 )
-def test_the_tag_schema(tag: str, subject: str | None) -> None:
+def test_a_referrers_tag_names_its_subject(tag: str, subject: str | None) -> None:
     """distribution-spec, "Referrers Tag Schema"."""
     assert subject_of(Tag(tag)) == subject
 
@@ -110,13 +110,13 @@ def only(referrers: Referrers) -> Referrer:
         (manifest(SUBJECT, artifactType=SIG, annotations={}), {"artifactType": SIG}),
     ],
 )
-def test_a_descriptor_says_what_the_manifest_says(each: Manifest, fields: dict[str, Any]) -> None:
+def test_a_descriptor_has_the_type_and_annotations_of_its_manifest(each: Manifest, fields: dict[str, Any]) -> None:
     referrer = only(referrers_in({each.digest: each}, {}))
     expected = {"mediaType": each.media_type, "digest": each.digest, "size": each.size, **fields}
     assert referrer.as_descriptor() == expected
 
 
-def test_a_descriptor_under_the_tag_schema_is_the_manifests_own() -> None:
+def test_a_descriptor_from_a_referrers_tag_is_made_from_the_manifest() -> None:
     """The index may have been written by who knew nothing of types and annotations."""
     old = manifest(artifactType=SIG, annotations={"a": "b"})
     listing = index(old)
@@ -126,7 +126,7 @@ def test_a_descriptor_under_the_tag_schema_is_the_manifests_own() -> None:
     assert (descriptor.artifact_type, descriptor.annotations) == (SIG, {"a": "b"})
 
 
-def test_the_index_is_in_the_order_of_digests() -> None:
+def test_the_index_is_sorted_by_digest() -> None:
     referrers = [Referrer.of(manifest(SUBJECT, artifactType=f"{SIG}{number}")) for number in range(9)]
     body = referrers_index(referrers)
     assert body == referrers_index(reversed(referrers))
@@ -140,5 +140,5 @@ def test_the_index_is_in_the_order_of_digests() -> None:
     assert len(document["manifests"]) == 9
 
 
-def test_an_index_of_nothing() -> None:
+def test_an_index_without_referrers_is_empty() -> None:
     assert json.loads(referrers_index([]))["manifests"] == []

@@ -63,7 +63,7 @@ def test_an_export_refuses_what_a_client_refuses(refused: dict[Row, str], row: R
 
 
 @pytest.mark.parametrize("row", TAKEN, ids=str)
-def test_an_export_takes_what_every_client_takes(taken: dict[Row, Path], row: Row) -> None:
+def test_an_export_accepts_what_every_client_accepts(taken: dict[Row, Path], row: Row) -> None:
     head = taken[row].readlink().name
     assert head.startswith(f"{row.media_type.removeprefix('application/')}@")
     assert (taken[row] / head).read_bytes() == row.raw

@@ -96,7 +96,7 @@ def test_an_empty_directory_in_any_layout_is_a_fault(images: Path, site: Path, p
     assert {code for _, code in codes(export(images, site, status=1))} == {"empty"}
 
 
-def test_an_empty_directory_that_nothing_is_served_from_is_none_of_a_fault(images: Path, site: Path) -> None:
+def test_an_empty_directory_that_gives_no_tag_is_no_fault(images: Path, site: Path) -> None:
     write_tags(images / "app", "v1")
     (images / "new/deeper").mkdir(parents=True)
     export(images, site)
@@ -137,7 +137,7 @@ def test_more_removals_than_allowed_are_a_fault(images: Path, site: Path, limit:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "101%", "%", "5 %", "\u0661"])
-def test_what_is_no_limit_is_refused(text: str) -> None:
+def test_a_malformed_limit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"tags|100%"):
         RemovalLimit.parse(text)
 

@@ -92,7 +92,7 @@ def test_every_manifest_and_blob_is_found(images: Path, write: Callable[..., Bui
         assert content.is_unchanged((images / content.path).stat())
 
 
-def test_leftovers_are_not_looked_at(images: Path) -> None:
+def test_leftovers_are_ignored(images: Path) -> None:
     built = write_image(images / "app/v1")
     os.mkfifo(images / "app/v1/dir-put-blob1")
     (images / "app/v1/signature-1").symlink_to("/etc/passwd")
@@ -101,7 +101,7 @@ def test_leftovers_are_not_looked_at(images: Path) -> None:
     assert {each.digest for each in sound(images).blobs} == built.blobs.keys()
 
 
-def test_an_index_of_indexes(images: Path, tmp_path: Path) -> None:
+def test_an_index_of_indexes_is_loaded_whole(images: Path, tmp_path: Path) -> None:
     inner = write_index(images / "app/v1", platforms=["amd64"])
     outer = {"schemaVersion": 2, "manifests": [inner.descriptor, inner.descriptor]}
     (images / "app/v1/manifest.json").rename(images / f"app/v1/{inner.digest[7:]}.manifest.json")
@@ -125,7 +125,7 @@ def test_a_foreign_layer_without_file_is_a_warning(images: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "place"), [(0, "config"), (1, r"layers[0]"), (2, r"layers[1]")])
-def test_a_missing_blob(images: Path, number: int, place: str) -> None:
+def test_a_missing_blob_is_a_fault(images: Path, number: int, place: str) -> None:
     built = write_image(images / "app/v1")
     blob(images, built, number).unlink()
     [(code, what)] = fault(images)
@@ -134,7 +134,7 @@ def test_a_missing_blob(images: Path, number: int, place: str) -> None:
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_a_blob_of_another_size(images: Path, change: int) -> None:
+def test_a_blob_of_another_size_is_a_fault(images: Path, change: int) -> None:
     path = blob(images, write_image(images / "app/v1"))
     size = path.stat().st_size
     os.truncate(path, size + change)
@@ -165,7 +165,7 @@ def test_only_regular_files_are_read(images: Path, name: str, kind: str) -> None
 
 
 @pytest.mark.parametrize("how", ["bytes", "size"])
-def test_a_child_that_is_not_what_the_index_says(images: Path, how: str) -> None:
+def test_a_child_that_differs_from_its_descriptor_is_a_fault(images: Path, how: str) -> None:
     write_index(images / "app/v1", platforms=["amd64"])
     if how == "bytes":
         path = next((images / "app/v1").glob("*.manifest.json"))
@@ -175,13 +175,13 @@ def test_a_child_that_is_not_what_the_index_says(images: Path, how: str) -> None
     assert [code for code, _ in fault(images)] == ["digest" if how == "bytes" else "size"]
 
 
-def test_a_size_that_two_descriptors_disagree_on(images: Path) -> None:
+def test_two_descriptors_with_different_sizes_are_a_fault(images: Path) -> None:
     write_image(images / "app/v1")
     rewrite(images, lambda d: d["layers"].append(d["layers"][0] | {"size": 3}))
     assert [code for code, _ in fault(images)] == ["size"]
 
 
-def test_the_digest_of_a_path(images: Path) -> None:
+def test_a_digest_in_the_path_must_be_that_of_the_manifest(images: Path) -> None:
     built = write_image(images / "new")
     (images / "new").rename(images / f"app@{built.digest}")
     assert sound(images).reference.tag is None
@@ -207,7 +207,7 @@ def test_a_manifest_may_have_four_mebibytes_and_no_more(images: Path) -> None:
     assert fault(images) == [("manifest", "manifest.json is larger than 4194304 bytes")]
 
 
-def test_all_faults_of_an_image_are_told_at_once(images: Path) -> None:
+def test_all_faults_of_an_image_are_reported_at_once(images: Path) -> None:
     built = write_image(images / "app/v1", layers=3)
     (images / "app/v1").rename(images / "App:v1")
     (images / "app").rmdir()

@@ -57,7 +57,7 @@ def test_a_snippet_is_short(snippet: str) -> None:
     assert [line for line in lines if len(line) > 130] == []
 
 
-def test_every_place_has_the_same_pattern(snippet: str) -> None:
+def test_every_occurrence_of_a_pattern_is_the_same(snippet: str) -> None:
     text = in_python(TEXTS[snippet])
     assert len(re.findall(NAMES[snippet], text)) == text.count(NAME[snippet]) >= 1
     assert text.count("sha256:[") == text.count(DIGEST) >= 3
@@ -68,7 +68,7 @@ def test_every_place_has_the_same_pattern(snippet: str) -> None:
 WORDS = ["", *("".join(each) for size in range(1, 6) for each in itertools.product("a0._-/A", repeat=size))]
 
 
-def test_a_name_is_the_exporters(snippet: str) -> None:
+def test_the_pattern_of_names_accepts_what_the_exporter_accepts(snippet: str) -> None:
     pattern = re.compile(NAME[snippet])
     odd = [
         "a" * 255,
@@ -87,13 +87,13 @@ def test_a_name_is_the_exporters(snippet: str) -> None:
     assert differing == []
 
 
-def test_a_tag_is_the_exporters(snippet: str) -> None:
+def test_the_pattern_of_tags_accepts_what_the_exporter_accepts(snippet: str) -> None:
     assert TAG in TEXTS[snippet]
     odd = ["x" * 127, "x" * 128, "x" * 129, "a\n", "a:b", "a@b", "é", "_" * 128, "a+b", " a", "-"]
     assert [each for each in WORDS + odd if bool(re.fullmatch(TAG, each)) != accepts(parse_tag, each)] == []
 
 
-def test_a_digest_is_the_exporters(snippet: str) -> None:
+def test_the_pattern_of_digests_accepts_what_the_exporter_accepts(snippet: str) -> None:
     pattern = re.compile(f"(?:{DIGEST})")
     assert DIGEST in TEXTS[snippet]
     lengths = (0, 1, 63, 64, 65, 95, 96, 97, 127, 128, 129)
@@ -109,12 +109,12 @@ def test_a_digest_is_the_exporters(snippet: str) -> None:
     assert {each.partition(":")[0] for each in DIGEST.split("|")} == set(digest.ALGORITHMS)
 
 
-def test_the_types_of_manifests_are_the_exporters(snippet: str) -> None:
+def test_the_media_types_of_manifests_are_those_of_the_exporter(snippet: str) -> None:
     found = set(re.findall(r"vnd\.(?:oci|docker)\.[a-z0-9.]+(?:manifest|index)[a-z0-9.]*\+json", TEXTS[snippet]))
     assert found == {each.removeprefix("application/") for each in mediatype.MANIFESTS}
 
 
-def test_an_artifact_type_that_one_can_ask_for_is_the_exporters(snippet: str) -> None:
+def test_the_pattern_of_artifact_types_accepts_what_the_exporter_writes(snippet: str) -> None:
     pattern = re.compile(TYPE[snippet], re.ASCII)
     words = ["".join(each) for size in range(1, 6) for each in itertools.product("a./+-@", repeat=size)]
     words += [

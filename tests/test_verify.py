@@ -48,7 +48,7 @@ def test_a_site_is_sound_after_an_export(image: Built, site: Path) -> None:
     assert listing(site) == before
 
 
-def test_the_text_says_the_same(image: Built, site: Path) -> None:
+def test_the_text_reports_the_same(image: Built, site: Path) -> None:
     process = wait(start("verify", site))
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith(f"{site}: 2 repositories, 3 tags, 5 manifests, 12 blobs: all sound\n")
@@ -285,7 +285,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damage_is_told(sound: tuple[Path, Built], site: Path, name: str) -> None:
+def test_each_damage_is_reported(sound: tuple[Path, Built], site: Path, name: str) -> None:
     damage, where, code = DAMAGES[name]
     shutil.copytree(sound[0], site, symlinks=True)
     damage(site, sound[1])
@@ -301,21 +301,21 @@ def test_a_damage_is_told(sound: tuple[Path, Built], site: Path, name: str) -> N
     assert listing(site) == before
 
 
-def test_the_snippet_of_another_version_is_no_fault(image: Built, site: Path) -> None:
+def test_a_snippet_of_another_version_is_a_warning(image: Built, site: Path) -> None:
     flip(site / "nginx.conf")
     report = verify(site)
     assert report["faults"] == []
     assert [(warning["path"], warning["code"]) for warning in report["warnings"]] == [("nginx.conf", "snippet")]
 
 
-def test_all_damages_are_told_at_once(image: Built, site: Path) -> None:
+def test_all_damages_are_reported_in_one_run(image: Built, site: Path) -> None:
     flip(site / blob(image))
     (site / "v2/app/tags/list").unlink()
     next(site.glob("v2/team/app/blobs/*")).unlink()
     assert {fault["code"] for fault in verify(site, status=1)["faults"]} == {"digest", "list", "missing"}
 
 
-def test_an_export_mends_what_it_can_see(images: Path, image: Built, site: Path) -> None:
+def test_an_export_repairs_what_it_can_see(images: Path, image: Built, site: Path) -> None:
     relink(site / "v2/app/manifests/v1", "/etc")
     rewrite(site / "v2/_catalog", b"{}")
     (site / "v2/app/tags/_pages").unlink()
@@ -325,7 +325,7 @@ def test_an_export_mends_what_it_can_see(images: Path, image: Built, site: Path)
     assert verify(site)["faults"] == []
 
 
-def test_content_that_waits_for_pulls_in_flight_is_no_fault(images: Path, image: Built, site: Path) -> None:
+def test_unreferenced_content_in_its_grace_period_is_no_fault(images: Path, image: Built, site: Path) -> None:
     shutil.rmtree(images / "team")
     write_image(images / "app/v1", seed=9)
     assert export(images, site)["unreferenced"]["count"]
@@ -335,7 +335,7 @@ def test_content_that_waits_for_pulls_in_flight_is_no_fault(images: Path, image:
     assert {fault["path"] for fault in verify(site, status=1)["faults"]} == {f"v2/team/app/blobs/{STRANGER}"}
 
 
-def test_a_damaged_blob_that_waits_is_told(images: Path, image: Built, site: Path) -> None:
+def test_a_damaged_unreferenced_blob_is_reported(images: Path, image: Built, site: Path) -> None:
     write_image(images / "app/v1", seed=9)
     export(images, site)
     flip(site / blob(image))
@@ -343,7 +343,7 @@ def test_a_damaged_blob_that_waits_is_told(images: Path, image: Built, site: Pat
 
 
 @pytest.mark.parametrize("without", ["--exclude=.scr-export", "--exclude=.scr-export/lock"])
-def test_a_site_carried_elsewhere(images: Path, image: Built, site: Path, tmp_path: Path, without: str) -> None:
+def test_a_copy_of_a_site_is_sound(images: Path, image: Built, site: Path, tmp_path: Path, without: str) -> None:
     write_image(images / "app/v1", seed=9)
     export(images, site)
     elsewhere = tmp_path / "elsewhere"
@@ -364,7 +364,7 @@ def carry(site: Path, elsewhere: Path) -> Path:
     return elsewhere
 
 
-def test_what_refers_is_checked_without_notes_too(images: Path, site: Path, tmp_path: Path) -> None:
+def test_referrers_are_checked_without_the_state(images: Path, site: Path, tmp_path: Path) -> None:
     """Also where a referrer that was pruned still waits for pulls in flight."""
     built = write_image(images / "app/v1")
     kept, gone = write_signature(images / "app@", built), write_signature(images / "app@", built, seed=6)
@@ -384,7 +384,7 @@ def test_what_refers_is_checked_without_notes_too(images: Path, site: Path, tmp_
     assert lost == {refers(built), refers(built).replace("application@x.sig@", "@all")}
 
 
-def test_pages_are_checked_without_notes_too(image: Built, site: Path, tmp_path: Path) -> None:
+def test_pages_are_checked_without_the_state(image: Built, site: Path, tmp_path: Path) -> None:
     elsewhere = carry(site, tmp_path / "elsewhere")
     assert (verify(elsewhere)["faults"], verify(elsewhere)["warnings"]) == ([], [])
     page(elsewhere, "v2@1").unlink()
@@ -394,7 +394,7 @@ def test_pages_are_checked_without_notes_too(image: Built, site: Path, tmp_path:
     assert "2 pages" in fault["what"]
 
 
-def test_a_site_is_sound_after_an_export_that_prunes_nothing(images: Path, image: Built, site: Path) -> None:
+def test_a_site_is_sound_after_an_export_without_pruning(images: Path, image: Built, site: Path) -> None:
     write_image(images / "app/v3", seed=4)
     shutil.rmtree(images / "team")
     export(images, site, "--no-prune")
@@ -402,7 +402,7 @@ def test_a_site_is_sound_after_an_export_that_prunes_nothing(images: Path, image
     assert (report["faults"], report["warnings"]) == ([], [])
 
 
-def test_a_site_that_an_export_holds(image: Built, site: Path) -> None:
+def test_verify_refuses_a_site_that_an_export_holds(image: Built, site: Path) -> None:
     with open(site / ".scr-export/lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = wait(start("verify", site))
@@ -415,7 +415,7 @@ def lock_holder(site: Path) -> str:
     return (site / ".scr-export/lock").read_text().split()[1]
 
 
-def test_an_export_waits_for_no_verify(images: Path, image: Built, site: Path) -> None:
+def test_an_export_refuses_a_site_that_verify_holds(images: Path, image: Built, site: Path) -> None:
     with open(site / ".scr-export/lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         assert verify(site)["faults"] == []  # two may look
@@ -424,7 +424,7 @@ def test_an_export_waits_for_no_verify(images: Path, image: Built, site: Path) -
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "an empty directory"])
-def test_what_is_no_site(tmp_path: Path, what: str) -> None:
+def test_a_directory_that_is_no_site_is_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / "x"
     if what != "nothing":
         path.touch() if what == "a file" else path.mkdir()
@@ -447,7 +447,7 @@ def cut_off(site: Path, built: Built) -> None:
     (site / f"v2/app/tags/_pages@{'0' * 32}").mkdir()
 
 
-def test_what_a_transfer_left_half_made_is_a_warning(image: Built, site: Path, tmp_path: Path) -> None:
+def test_unfinished_files_of_a_transfer_are_a_warning(image: Built, site: Path, tmp_path: Path) -> None:
     """Also where its lists are old already and an untagged manifest has arrived before its blobs."""
     elsewhere = carry(site, tmp_path / "elsewhere")
     untagged = write_image(tmp_path / "other/app/v9", seed=9)
@@ -484,7 +484,9 @@ def test_what_a_transfer_left_half_made_is_a_warning(image: Built, site: Path, t
         "a blob is private",
     ],
 )
-def test_a_damage_is_told_though_a_transfer_was_cut_off(image: Built, site: Path, tmp_path: Path, name: str) -> None:
+def test_a_damage_is_reported_although_a_transfer_is_unfinished(
+    image: Built, site: Path, tmp_path: Path, name: str
+) -> None:
     damage, where, code = DAMAGES[name]
     elsewhere = carry(site, tmp_path / "elsewhere")
     cut_off(elsewhere, image)
@@ -492,7 +494,7 @@ def test_a_damage_is_told_though_a_transfer_was_cut_off(image: Built, site: Path
     assert (where(image), code) in {(f["path"], f["code"]) for f in verify(elsewhere, status=1)["faults"]}
 
 
-def test_where_an_export_wrote_old_lists_stay_a_fault(image: Built, site: Path) -> None:
+def test_old_lists_are_a_fault_in_a_site_that_an_export_wrote(image: Built, site: Path) -> None:
     """A half-made file there is a warning, but no reason to excuse anything."""
     cut_off(site, image)
     report = verify(site, status=1)

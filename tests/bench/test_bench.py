@@ -40,7 +40,7 @@ def test_every_row_is_measured_and_nothing_is_left_behind() -> None:
     assert f"first export: {trees.TAGS * trees.BLOBS} " in opened
 
 
-def test_a_row_that_cannot_be_measured_is_told_and_the_others_are_measured(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_measured_is_reported_and_the_others_are_measured(tmp_path: Path) -> None:
     """`rsync` fails here, since a program of that name stands before it."""
     broken = tmp_path / "rsync"
     broken.write_text("#!/bin/sh\necho no disk >&2\nexit 7\n")
@@ -58,7 +58,7 @@ def test_a_row_that_cannot_be_measured_is_told_and_the_others_are_measured(tmp_p
     assert "the site's own inodes, an image" in process.stdout
 
 
-def test_without_its_python_it_says_what_to_do() -> None:
+def test_a_missing_environment_is_reported_with_its_remedy() -> None:
     process = subprocess.run([_RUN], env=os.environ | {"PYTHON": "/nowhere/python"}, capture_output=True, text=True)
     assert (process.returncode, process.stdout) == (1, "")
     assert "tests/run --quick" in process.stderr
@@ -85,7 +85,7 @@ def test_large_blobs_have_their_sizes(tmp_path: Path) -> None:
     assert 8 * 5_000_000 < sum(sizes) < 9 * 5_000_000
 
 
-def test_a_ratio_is_that_of_each_pair() -> None:
+def test_each_pair_of_runs_gives_a_ratio() -> None:
     line = compared("row", [1, 20, 6], "other", [2, 10, 4], goal=1.4, unit=str)
     assert (line.ratio, line.verdict) == ("1.500 (0.500 .. 2.000)", "missed by 0.100")
     assert compared("row", [1], "other", [1], goal=1, unit=str).verdict == "met"
@@ -114,7 +114,7 @@ def test_a_cost_is_what_the_process_and_its_children_took() -> None:
 
 
 @pytest.mark.parametrize("by", [load.by_wrk, load.by_sockets])
-def test_answers_are_counted_and_only_good_ones(by: Callable[[int, str, int], int]) -> None:
+def test_only_good_answers_are_counted(by: Callable[[int, str, int], int]) -> None:
     with open_directory() as directory:
         (directory / "file").write_bytes(b"x" * 300_000)
         log = directory / "requests"

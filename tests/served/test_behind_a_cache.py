@@ -166,14 +166,14 @@ def test_an_image_is_pulled_whole_again_and_again(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("chain", AT_ONCE, indirect=True)
-def test_what_never_changes_is_asked_for_once(chain: Chain) -> None:
+def test_immutable_content_is_fetched_once(chain: Chain) -> None:
     path = f"/v2/app/blobs/{chain.layer}"
     for _ in range(4):
         assert chain.get(path) == (200, chain.image.blobs[chain.layer])
     assert chain.origin.statuses(path) == [200]
 
 
-def test_a_part_beyond_the_end_does_not_spoil_the_blob(chain: Chain) -> None:
+def test_a_range_beyond_the_end_does_not_spoil_the_cached_blob(chain: Chain) -> None:
     path, data = f"/v2/app/blobs/{chain.layer}", chain.image.blobs[chain.layer]
     for _ in range(2):
         chain.get(path, Range=f"bytes={len(data)}-")
@@ -183,7 +183,7 @@ def test_a_part_beyond_the_end_does_not_spoil_the_blob(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("chain", AT_ONCE, indirect=True)
-def test_what_was_asked_for_too_early_is_there_once_it_is_published(chain: Chain) -> None:
+def test_a_404_is_not_cached_when_the_image_is_published(chain: Chain) -> None:
     later = write_artifact(chain.images.parent / "later", seed=2, subject=chain.image)
     layer = json.loads(later.raw)["layers"][0]["digest"]
     paths = ["/v2/app/manifests/2", f"/v2/app/manifests/{later.digest}", f"/v2/app/blobs/{layer}"]
@@ -199,7 +199,7 @@ def test_what_was_asked_for_too_early_is_there_once_it_is_published(chain: Chain
 
 
 @pytest.mark.parametrize("chain", AT_ONCE, indirect=True)
-def test_a_tag_that_moved_is_seen_at_once(chain: Chain) -> None:
+def test_a_moved_tag_is_seen_at_once(chain: Chain) -> None:
     assert chain.get("/v2/app/manifests/1") == (200, chain.image.raw)
     shutil.rmtree(chain.images / "app/1")
     moved = write_image(chain.images / "app/1", seed=2)
@@ -208,7 +208,7 @@ def test_a_tag_that_moved_is_seen_at_once(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("chain", REVALIDATES, indirect=True)
-def test_a_tag_that_has_not_moved_is_asked_for_with_its_digest(chain: Chain) -> None:
+def test_a_cached_tag_is_revalidated_by_its_digest(chain: Chain) -> None:
     """What `no-cache` costs a cache is a request without a body; and then a tag that moves is seen."""
     path = "/v2/app/manifests/1"
     _wait_until_asked(chain, path, count=3)

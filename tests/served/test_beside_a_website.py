@@ -179,7 +179,7 @@ WITHOUT_A_HANDLE = {
 
 
 @pytest.mark.parametrize("lines", WITHOUT_A_HANDLE)
-def test_a_rewrite_that_reaches_below_v2_is_told_with_its_remedy(
+def test_a_rewrite_that_reaches_below_v2_is_reported_with_its_remedy(
     lines: str, published: Published, website: Path, open_tmp: Path
 ) -> None:
     """The README has the website's lines in a handle; without it no path below /v2 answers from the site."""
@@ -231,12 +231,16 @@ def beside(request: pytest.FixtureRequest) -> tuple[str, str]:
     return name, (NGINX if name == "nginx" else CADDY)[title]
 
 
-def test_the_registry_is_as_ever(beside: tuple[str, str], published: Published, website: Path, open_tmp: Path) -> None:
+def test_a_website_does_not_change_the_registry(
+    beside: tuple[str, str], published: Published, website: Path, open_tmp: Path
+) -> None:
     with _start(*beside, published.site, website, open_tmp) as server:
         assert mismatches(server.port, published, {"Accept-Encoding": "gzip"}) == []
 
 
-def test_the_website_is_as_ever(beside: tuple[str, str], published: Published, website: Path, open_tmp: Path) -> None:
+def test_the_registry_does_not_change_the_website(
+    beside: tuple[str, str], published: Published, website: Path, open_tmp: Path
+) -> None:
     name, text = beside
     with (
         _start(name, _without_registry(text), published.site, website, open_tmp) as before,
@@ -248,7 +252,7 @@ def test_the_website_is_as_ever(beside: tuple[str, str], published: Published, w
 
 
 @pytest.mark.parametrize("name", ["nginx", "caddy"])
-def test_two_sites_in_one_server(name: str, published: Published, open_tmp: Path) -> None:
+def test_one_server_serves_two_sites(name: str, published: Published, open_tmp: Path) -> None:
     """One with a prefix before its names, the other without; one process, no word of the other in either."""
     other = publish(open_tmp / "other", prefix="mirror/of/", images=("docker/app:1", "oci/app:1", "list:latest"))
     port = free_port()

@@ -189,7 +189,7 @@ def test_skopeo_finds_its_platform(skopeo: Machine, registry: str, image: Image,
 
 
 @every_and_recent
-def test_skopeo_inspects(skopeo: Machine, registry: str, image: Image) -> None:
+def test_skopeo_inspects_an_image(skopeo: Machine, registry: str, image: Image) -> None:
     """`skopeo inspect --raw` shows the manifest's own bytes."""
     raw = skopeo.run("skopeo", "inspect", "--raw", f"docker://{registry}/{image.reference}")
     assert raw.encode() == image.built.raw
@@ -228,7 +228,7 @@ def podman_run(podman: Machine, name: str) -> str:
 
 @runnable
 @by_tag_and_digest
-def test_podman_runs(podman: Machine, registry: str, image: Image, by: str) -> None:
+def test_podman_runs_an_image(podman: Machine, registry: str, image: Image, by: str) -> None:
     """A container of podman's runs from an image that it pulled, which it knows by its digest."""
     name = image.named(registry, by)
     assert podman_run(podman, name) == image.greeting
@@ -237,7 +237,7 @@ def test_podman_runs(podman: Machine, registry: str, image: Image, by: str) -> N
 
 
 @pytest.mark.parametrize("image", PULLABLE, indirect=True)
-def test_podman_pulls(podman: Machine, registry: str, image: Image) -> None:
+def test_podman_pulls_an_image(podman: Machine, registry: str, image: Image) -> None:
     """Images of many layers, of large ones and of ones that are not compressed are pulled and unpacked."""
     pulled = podman.run("podman", "pull", "--quiet", f"{registry}/{image.reference}")
     assert pulled == f"{image.config.removeprefix('sha256:')}\n"
@@ -249,7 +249,7 @@ def test_podman_pulls_through_a_mirror(podman: Machine, elsewhere: str, image: I
     assert podman_run(podman, f"{elsewhere}/{image.reference}") == image.greeting
 
 
-def test_podman_searches(podman: Machine, registry: str, images: dict[str, Image]) -> None:
+def test_podman_searches_the_catalog(podman: Machine, registry: str, images: dict[str, Image]) -> None:
     """`podman search` shows the catalog, and with `--list-tags` a repository's tags."""
     found = podman.run("podman", "search", "--format", "{{.Name}}", f"{registry}/").split()
     assert set(found) == {f"{registry}/{each.rpartition(':')[0]}" for each in images}
@@ -283,7 +283,7 @@ def ctr_run(ctr: Machine, name: str) -> str:
 
 @runnable
 @by_tag_and_digest
-def test_containerd_runs(ctr: Machine, registry: str, image: Image, by: str) -> None:
+def test_containerd_runs_an_image(ctr: Machine, registry: str, image: Image, by: str) -> None:
     """A container of containerd's runs from an image that it pulled."""
     name = image.named(registry, by)
     ctr.run("ctr", "images", "pull", "--plain-http", name)
@@ -338,7 +338,7 @@ def kubelet(ctr: Machine) -> Kubelet:
 
 @runnable
 @by_tag_and_digest
-def test_kubernetes_pulls(kubelet: Kubelet, registry: str, image: Image, by: str) -> None:
+def test_kubernetes_pulls_an_image(kubelet: Kubelet, registry: str, image: Image, by: str) -> None:
     """After PullImage, ImageStatus and ListImages know the image by its id, its name and its digest."""
     name = image.named(registry, by)
     request = {"image": {"image": name}}
@@ -378,7 +378,7 @@ def docker_run(docker: Machine, name: str) -> str:
 
 @pytest.mark.parametrize("image", DOCKER, indirect=True)
 @by_tag_and_digest
-def test_docker_runs(docker: Machine, registry: str, image: Image, by: str) -> None:
+def test_docker_runs_an_image(docker: Machine, registry: str, image: Image, by: str) -> None:
     """A container of docker's runs from an image that it pulled, which it knows by its digest."""
     name = image.named(registry, by)
     assert docker_run(docker, name) == image.greeting
@@ -387,7 +387,7 @@ def test_docker_runs(docker: Machine, registry: str, image: Image, by: str) -> N
 
 
 @pytest.mark.parametrize("image", PULLABLE, indirect=True)
-def test_docker_pulls(docker: Machine, registry: str, image: Image) -> None:
+def test_docker_pulls_an_image(docker: Machine, registry: str, image: Image) -> None:
     """Images of many layers, of large ones and of ones that are not compressed are pulled and unpacked."""
     name = f"{registry}/{image.reference}"
     docker.run("docker", "pull", name)
@@ -395,7 +395,7 @@ def test_docker_pulls(docker: Machine, registry: str, image: Image) -> None:
 
 
 @pytest.mark.parametrize("image", ["docker/hello:1.0", "list/hello:1.0"], indirect=True)
-def test_docker_inspects(dockerd: Machine, registry: str, image: Image) -> None:
+def test_docker_inspects_an_image(dockerd: Machine, registry: str, image: Image) -> None:
     """`docker manifest inspect`, which in old versions knows docker's types alone, shows the manifest."""
     shown = dockerd.run("docker", "manifest", "inspect", "--insecure", f"{registry}/{image.reference}")
     assert json.loads(shown) == json.loads(image.built.raw)

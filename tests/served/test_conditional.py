@@ -61,7 +61,9 @@ def cache_of(answer: Answer) -> frozenset[str]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("known", ['"{}"', 'W/"{}"', '"a", "{}"', '"{}", "b"', 'W/"a",W/"{}" ,"b"', "*"])
-def test_what_the_client_has_is_not_sent_again(server: Server, resource: Resource, known: str, method: str) -> None:
+def test_a_manifest_that_the_client_has_is_answered_with_304(
+    server: Server, resource: Resource, known: str, method: str
+) -> None:
     answer = request(server.port, method, resource.path, {"If-None-Match": known.format(resource.digest)})
     assert (answer.status, answer.body) == (304, b"")
     assert answer.all("ETag") == [f'"{resource.digest}"']
@@ -71,12 +73,12 @@ def test_what_the_client_has_is_not_sent_again(server: Server, resource: Resourc
 
 
 @pytest.mark.parametrize("known", ["{}", '"{}x"', '"x{}"', '"', '""', "W/", '"sha256:', '"{}', "{0}{0}", '"{}/304"'])
-def test_what_the_client_has_not_is_sent(server: Server, resource: Resource, known: str) -> None:
+def test_a_manifest_that_the_client_lacks_is_sent(server: Server, resource: Resource, known: str) -> None:
     answer = request(server.port, "GET", resource.path, {"If-None-Match": known.format(resource.digest)})
     assert (answer.status, answer.body) == (200, resource.data)
 
 
-def test_the_tag_of_another_digest_is_not_what_the_client_has(server: Server, published: Published) -> None:
+def test_the_entity_tag_of_another_digest_does_not_match(server: Server, published: Published) -> None:
     words = published.words()
     for path, other in (("manifests/1", "other-digest"), ("manifests/<digest>", "layer"), ("blobs/<layer>", "digest")):
         answer = request(
@@ -98,7 +100,9 @@ def test_the_tag_of_another_digest_is_not_what_the_client_has(server: Server, pu
         ("/v2/<app>/manifests/none", "MANIFEST_UNKNOWN"),
     ],
 )
-def test_what_is_absent_stays_absent(server: Server, published: Published, path: str, code: str, known: str) -> None:
+def test_an_absent_manifest_is_404_under_any_condition(
+    server: Server, published: Published, path: str, code: str, known: str
+) -> None:
     """A client that says it has the digest that it asks for is told nothing else."""
     digest = published.resolve(path).rpartition("/")[2]
     answer = request(server.port, "GET", published.resolve(path), {"If-None-Match": known.format(digest)})
@@ -137,7 +141,7 @@ def test_a_condition_that_nginx_does_not_know_is_refused_in_json(
 
 @pytest.mark.parametrize("asked", ["0-9", "5-", "-7", "0-0,5-6", "0-9,100-109,200-209"])
 @pytest.mark.parametrize("condition", [None, '"{}"'])
-def test_a_part_has_the_headers_of_its_blob(server: Server, blob: Resource, asked: str, condition: str | None) -> None:
+def test_a_range_has_the_headers_of_its_blob(server: Server, blob: Resource, asked: str, condition: str | None) -> None:
     headers = {"Range": f"bytes={asked}"} | ({"If-Range": condition.format(blob.digest)} if condition else {})
     answer = request(server.port, "GET", blob.path, headers)
     assert answer.status == 206
@@ -152,7 +156,7 @@ def test_a_part_has_the_headers_of_its_blob(server: Server, blob: Resource, aske
 
 
 @pytest.mark.parametrize("condition", ['"x"', 'W/"{}"', FUTURE, "{}"])
-def test_a_part_of_another_blob_is_the_whole(server: Server, blob: Resource, condition: str) -> None:
+def test_a_range_of_another_blob_is_answered_with_the_whole(server: Server, blob: Resource, condition: str) -> None:
     headers = {"Range": "bytes=0-9", "If-Range": condition.format(blob.digest)}
     answer = request(server.port, "GET", blob.path, headers)
     assert (answer.status, answer.body) == (200, blob.data)
@@ -176,7 +180,7 @@ def test_ranges_that_overlap_are_no_more_than_the_whole(server: Server, blob: Re
     assert len(answer.body) <= len(blob.data)
 
 
-def test_a_part_beyond_the_end_has_no_lifetime(server: Server, blob: Resource) -> None:
+def test_a_range_beyond_the_end_has_no_lifetime(server: Server, blob: Resource) -> None:
     for asked in (f"{len(blob.data)}-", f"{len(blob.data)}-,{len(blob.data) + 5}-"):
         answer = request(server.port, "GET", blob.path, {"Range": f"bytes={asked}"})
         assert (answer.status, answer.one("Content-Range")) == (416, f"bytes */{len(blob.data)}")
@@ -186,7 +190,7 @@ def test_a_part_beyond_the_end_has_no_lifetime(server: Server, blob: Resource) -
             assert (content_type, answer.codes) == (JSON, ["SIZE_INVALID"])
 
 
-def test_a_whole_blob_says_that_it_comes_in_ranges(server: Server, blob: Resource) -> None:
+def test_a_whole_blob_announces_ranges(server: Server, blob: Resource) -> None:
     answer = request(server.port, "GET", blob.path)
     assert (answer.all("Accept-Ranges"), cache_of(answer)) == (["bytes"], STAYS)
 
@@ -205,7 +209,7 @@ def test_too_many_requests_are_refused_in_json(published: Published, open_tmp: P
                 check_error(request(nginx.port, "GET", path), "GET", status, code)
 
 
-def test_who_is_denied_is_refused_in_json(published: Published, open_tmp: Path) -> None:
+def test_a_denied_client_is_refused_in_json(published: Published, open_tmp: Path) -> None:
     site = published.site
     with start_nginx(site, open_tmp, server=f"deny all; root {site}; include {site}/nginx.conf;") as nginx:
         for path in ("/v2/", "/v2/_catalog", "/v2/oci/app/manifests/1", "/v2/none", "/v2/./404", "/v2/_catalog?n=x"):
@@ -213,7 +217,7 @@ def test_who_is_denied_is_refused_in_json(published: Published, open_tmp: Path) 
                 check_error(request(nginx.port, method, path), method, 403, "DENIED")
 
 
-def test_a_path_of_the_snippet_itself_is_not_there(server: Server, published: Published) -> None:
+def test_internal_paths_of_the_snippet_are_404(server: Server, published: Published) -> None:
     for path in ("/v2/./manifests/1", "/v2/_/manifests/1", "/v2/_api/manifests/1"):
         status, code = (404, "UNSUPPORTED") if path.startswith("/v2/.") else (400, "NAME_INVALID")
         check_row(server.port, published, Row(path, status, code))

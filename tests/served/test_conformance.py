@@ -73,7 +73,7 @@ def server(request: pytest.FixtureRequest, data: Data, place: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "dev"])
-def test_the_suite_passes(server: Server, data: Data, version: str, tmp_path: Path) -> None:
+def test_the_conformance_suite_passes(server: Server, data: Data, version: str, tmp_path: Path) -> None:
     """Every test that needs no push has run, once for each tag, manifest and blob, and none is found to fail."""
     settings = SETTINGS | {name: " ".join(sorted(values)) for name, values in data.items()}
     settings |= {"OCI_VERSION": version, "OCI_REGISTRY": server.address, "OCI_RESULTS_DIR": str(tmp_path)}

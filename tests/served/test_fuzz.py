@@ -117,7 +117,7 @@ QUADRATIC = {
 }
 
 
-def test_no_request_is_dear(servers: Farm, contents: Contents) -> None:
+def test_no_request_is_expensive(servers: Farm, contents: Contents) -> None:
     """None costs ten times the CPU of an ordinary one with the same status, though made for each regex of a snippet."""
     snippet = contents.site / ("nginx.conf" if servers.server.name == "nginx" else "Caddyfile")
     requests = [parse(REPLAY)] if REPLAY else cost.hostile(servers.server.name, snippet.read_text())
@@ -153,7 +153,7 @@ def test_a_slow_regex_is_found(contents: Contents, open_tmp: Path, line: str) ->
     assert dear
 
 
-def test_each_regex_of_a_snippet_is_taken_apart() -> None:
+def test_each_regex_of_a_snippet_is_parsed() -> None:
     nginx = r"""
         # location ~ "comment" { }
         location ~ "^/v2/(?<scr_a>[a-z]{2})/\z" { if ($uri !~ ^/x(?:/|\z)) { rewrite ^/y/(.*) /z/$1 last; } }
@@ -243,7 +243,7 @@ def test_the_judge_finds_each_fault(
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/_catalog", MANIFEST, "/v2/oci/app/manifests/none", "/v2/Oci/tags/list"])
-def test_the_judge_finds_what_passes_a_password(servers: Farm, path: str) -> None:
+def test_the_judge_finds_an_answer_that_bypasses_a_password(servers: Farm, path: str) -> None:
     opened = Request("alone", b"GET", path.encode())
     with servers.connections() as asker:
         answer = asker.ask(opened)

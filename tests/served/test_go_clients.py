@@ -211,7 +211,7 @@ def test_crane_pulls_a_tarball(crane: Client, registry: str, published: Publishe
         assert {file.read() for file in found if file} == set(published.built["app:1"].blobs.values())
 
 
-def test_crane_lists(crane: Client, registry: str, published: Published) -> None:
+def test_crane_lists_repositories_and_tags(crane: Client, registry: str, published: Published) -> None:
     """More tags than fit into a page are found by its link."""
     tags = ["1", "10", "2", "listed", referrers_tag(published.built["app:2"])]
     assert crane.lines("ls", f"{registry}/app") == tags
@@ -228,7 +228,7 @@ def oras(home: Path) -> Client:
 
 
 @each_image
-def test_oras_resolves(oras: Client, registry: str, published: Published, name: str) -> None:
+def test_oras_resolves_a_tag(oras: Client, registry: str, published: Published, name: str) -> None:
     assert oras.lines("resolve", f"{registry}/{name}") == [published.built[name].digest]
 
 
@@ -242,7 +242,7 @@ def test_oras_resolves(oras: Client, registry: str, published: Published, name: 
         pytest.param("app:10", (), {}, id="none"),
     ],
 )
-def test_oras_discovers(
+def test_oras_discovers_referrers(
     oras: Client, registry: str, published: Published, name: str, options: tuple[str, ...], found: Json
 ) -> None:
     """The registry itself tells the referrers, their types and annotations: oras may not ask for the tag."""
@@ -270,7 +270,7 @@ def test_oras_pulls_files(oras: Client, registry: str, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"notes.txt": NOTES}
 
 
-def test_oras_lists(oras: Client, registry: str, published: Published) -> None:
+def test_oras_lists_repositories_and_tags(oras: Client, registry: str, published: Published) -> None:
     """What comes after the `--last` that one knows is listed to the end."""
     assert oras.lines("repo", "tags", f"{registry}/many") == MANY
     assert oras.lines("repo", "tags", "--last", "v0005", f"{registry}/many") == MANY[6:]
@@ -289,7 +289,7 @@ def regctl(home: Path, registry: str) -> Client:
 
 
 @each_image
-def test_regctl_asks_by_head(regctl: Client, registry: str, published: Published, name: str) -> None:
+def test_regctl_resolves_a_tag_by_head(regctl: Client, registry: str, published: Published, name: str) -> None:
     assert regctl.lines("manifest", "head", f"{registry}/{name}") == [published.built[name].digest]
 
 
@@ -302,7 +302,7 @@ def test_regctl_asks_by_head(regctl: Client, registry: str, published: Published
     ],
     ids=["tags", "repositories", "repositories in twos"],
 )
-def test_regctl_pages(regctl: Client, registry: str, command: str, limit: int, everything: list[str]) -> None:
+def test_regctl_reads_all_pages(regctl: Client, registry: str, command: str, limit: int, everything: list[str]) -> None:
     """It follows no link: its user asks for what comes after the last of a page, until there is nothing."""
     words = command.replace("<registry>", registry).split()
     found: list[str] = []
@@ -329,7 +329,7 @@ def tree(told: Json) -> Json:
 
 
 @each_image
-def test_regctl_copies(regctl: Client, registry: str, published: Published, name: str, tmp_path: Path) -> None:
+def test_regctl_copies_an_image(regctl: Client, registry: str, published: Published, name: str, tmp_path: Path) -> None:
     """With all that refers to the image. Lists of referrers, in an OCI layout, regctl writes by itself."""
     regctl.run("image", "copy", "--referrers", "--digest-tags", f"{registry}/{name}", f"ocidir://{tmp_path}:copy")
     below = {"app:1": ["sbom", "review", "review of sbom"], "app:2": ["list"], "app:10": []}[name]
@@ -351,7 +351,7 @@ def helm(home: Path) -> Client:
     [((), "1.1.0"), (("--version", "1.0.0"), "1.0.0"), (("--version", ">=1.0.0-0"), "2.0.0-rc.1")],
     ids=["latest", "exact", "latest of a range"],
 )
-def test_helm_pulls(
+def test_helm_pulls_a_chart(
     helm: Client, registry: str, published: Published, options: tuple[str, ...], version: str, tmp_path: Path
 ) -> None:
     """Where a version is not named exactly, helm takes the latest of the tags; without any, no pre-release."""
@@ -360,7 +360,7 @@ def test_helm_pulls(
     assert found == {f"hello-{version}.tgz": published.charts[version]}
 
 
-def test_helm_renders(helm: Client, registry: str) -> None:
+def test_helm_renders_a_chart(helm: Client, registry: str) -> None:
     chart = f"oci://{registry}/charts/hello"
     assert "name: here-1.0.0" in helm.run("template", "here", chart, "--version", "~1.0", silent=False)
 
@@ -434,7 +434,9 @@ def sign_manifest(cosign: Client, keys: Path, manifest: Path) -> bytes:
 
 
 @pytest.mark.parametrize("way", VERIFY)
-def test_cosign_verifies(cosign: Client, signed: Signed, registry: str, published: Published, way: str) -> None:
+def test_cosign_verifies_a_signature(
+    cosign: Client, signed: Signed, registry: str, published: Published, way: str
+) -> None:
     """A signature is found by its tag, as a referrer, and as a referrer in the newer form."""
     public = ("--key", signed.keys / "cosign.pub", "--trusted-root", signed.keys / "trusted_root.json")
     options = (*VERIFY[way], "--insecure-ignore-tlog", "--allow-http-registry")

@@ -135,7 +135,7 @@ def test_a_long_header_costs_no_more_than_others(
     assert {unit: each for unit, each in costs.items() if each > min(_MOST, _FACTOR * plain)} == {}
 
 
-def test_the_measure_sees_a_slow_regex(published: Published, open_tmp: Path) -> None:
+def test_the_measurement_detects_a_slow_regex(published: Published, open_tmp: Path) -> None:
     """So the tests above can fail: for every colon nginx reads the rest of the path again."""
     block = 'location ~ "^/[^/@]*:[^/]*\\z" { return 204; } location / { return 404; }'
     with START["nginx"](published.site, open_tmp, server=block) as nginx:

@@ -450,7 +450,7 @@ def name_rows() -> Iterator[Row]:
 
 
 @pytest.mark.parametrize("row", list(rows()), ids=str)
-def test_a_fault_is_told_and_its_command_mends_it(workshop: Workshop, row: Row) -> None:
+def test_a_fault_is_reported_and_its_command_repairs_it(workshop: Workshop, row: Row) -> None:
     if callable(row.make):
         row.make(workshop)
     else:
@@ -488,7 +488,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("form", ["archive", "compressed", "unpacked"])
-def test_what_docker_saves_is_told_and_can_be_copied(workshop: Workshop, saved: Path, form: str) -> None:
+def test_an_archive_of_docker_save_is_reported_and_can_be_copied(workshop: Workshop, saved: Path, form: str) -> None:
     script = {
         "archive": f"cp {saved} images/x.tar",
         "compressed": f"gzip <{saved} >images/app.tar.gz",
@@ -497,7 +497,7 @@ def test_what_docker_saves_is_told_and_can_be_copied(workshop: Workshop, saved: 
     says = "is an unpacked `docker save`" if form == "unpacked" else "is an archive of `docker save`"
     tag = "app:latest" if form == "compressed" else "app:v1"
     row = Row(form, script[form], says, f"good:v1 {tag}", is_warning=form != "unpacked")
-    test_a_fault_is_told_and_its_command_mends_it(workshop, row)
+    test_a_fault_is_reported_and_its_command_repairs_it(workshop, row)
 
 
 NOTHING = {
@@ -517,14 +517,14 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("make", NOTHING.values(), ids=NOTHING.keys())
-def test_what_is_no_image_and_hides_none_is_passed_over(workshop: Workshop, make: str) -> None:
+def test_files_that_are_no_image_and_hide_none_are_ignored(workshop: Workshop, make: str) -> None:
     workshop.shell(make)
     status, report, messages = workshop.export()
     assert (status, report["faults"], report["warnings"]) == (0, [], []), messages
     assert workshop.tags() == {"good:v1"} | ({"app:v1"} if "docker-dir" in make else set())
 
 
-def test_an_index_is_whole_whose_manifests_lie_elsewhere_in_the_repository(workshop: Workshop) -> None:
+def test_an_index_may_have_its_manifests_elsewhere_in_the_repository(workshop: Workshop) -> None:
     """`skopeo copy --multi-arch index-only`, and its platforms as images of their own."""
     workshop.shell(
         "mkdir images/list; skopeo copy -q --multi-arch index-only docker://$REGISTRY/list:v1 dir:images/list/v1"
@@ -541,7 +541,7 @@ def test_an_index_is_whole_whose_manifests_lie_elsewhere_in_the_repository(works
     assert workshop.tags() == {"good:v1", "list:v1"}
 
 
-def test_a_foreign_layer_that_was_not_copied_is_told(workshop: Workshop) -> None:
+def test_a_foreign_layer_that_was_not_copied_is_reported(workshop: Workshop) -> None:
     write_image(workshop.images / "app/v1", docker=True, foreign_layer=True)
     status, report, _ = workshop.export()
     [warning] = report["warnings"]
@@ -568,7 +568,7 @@ def one_command(messages: str) -> str:
 
 
 @pytest.mark.parametrize("below", ["good", "good/v1"])
-def test_a_directory_below_images_is_told_from_it(workshop: Workshop, below: str) -> None:
+def test_a_directory_below_images_is_distinguished_from_it(workshop: Workshop, below: str) -> None:
     status, report, messages = workshop.export(workshop.images / below)
     assert (status, len(report["faults"])) == (1, 1), messages
     workshop.shell(one_command(messages))
@@ -584,7 +584,7 @@ def test_one_repository_may_be_images_whose_tags_were_forgotten(workshop: Worksh
 
 
 @pytest.mark.parametrize("first", ["missing", "empty", "site"])
-def test_swapped_arguments_are_told(workshop: Workshop, first: str) -> None:
+def test_swapped_arguments_are_reported(workshop: Workshop, first: str) -> None:
     if first == "empty":
         workshop.site.mkdir()
     elif first == "site":
@@ -608,7 +608,7 @@ def test_a_site_is_no_directory_of_images(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("kind", ["OCI layout", "unpacked `docker save`", "storage of a registry"])
-def test_images_itself_is_of_another_kind(workshop: Workshop, kind: str) -> None:
+def test_images_itself_may_be_of_another_kind(workshop: Workshop, kind: str) -> None:
     make = {
         "OCI layout": "skopeo copy -q dir:source oci:other:v1",
         "unpacked `docker save`": (
@@ -625,7 +625,7 @@ def test_images_itself_is_of_another_kind(workshop: Workshop, kind: str) -> None
     assert workshop.tags()
 
 
-def test_an_empty_directory_is_told_how_to_be_filled(workshop: Workshop) -> None:
+def test_the_fault_of_an_empty_directory_says_how_to_fill_it(workshop: Workshop) -> None:
     workshop.shell("rm -r images/good")
     status, report, _ = workshop.export()
     [fault] = report["faults"]
@@ -636,7 +636,7 @@ def test_an_empty_directory_is_told_how_to_be_filled(workshop: Workshop) -> None
     assert workshop.export()[0] == 0
 
 
-def test_of_many_problems_of_a_kind_ten_are_told(workshop: Workshop) -> None:
+def test_ten_of_many_problems_of_a_kind_are_reported(workshop: Workshop) -> None:
     write_image(workshop.images / "app/v1")
     changed(workshop.images / "app/v1", lambda d: d.update(layers=[7] * 1000))
     status, report, messages = workshop.export()

@@ -169,7 +169,7 @@ def spellings(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["one", "team/two", "thirty"])
-def test_every_step_from_every_tag(client: Client, name: str) -> None:
+def test_every_page_is_right_from_every_tag(client: Client, name: str) -> None:
     listed = tags(client, name)
     for n in STEPS:
         for position, last in enumerate(["", *listed.entries]):
@@ -185,7 +185,7 @@ def sample(count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["full", "many"])
-def test_steps_in_a_long_list(client: Client, name: str) -> None:
+def test_pages_of_a_long_list_are_right(client: Client, name: str) -> None:
     listed = tags(client, name)
     for n in LARGE_STEPS:
         for position in sample(len(listed.entries)):
@@ -202,7 +202,7 @@ def test_a_long_list_is_read_from_anywhere(client: Client, n: int | None, positi
     tags(client, "many").check_rest(n, position)
 
 
-def test_every_step_from_every_repository(client: Client) -> None:
+def test_every_page_is_right_from_every_repository(client: Client) -> None:
     listed = catalog(client)
     for position, last in enumerate(["", *listed.entries]):
         for n in (None, 1, 10, 1000):
@@ -225,7 +225,7 @@ def test_the_catalog_is_read_to_its_end(client: Client, n: int | None) -> None:
     ],
 )
 @pytest.mark.parametrize("last", ["", "&last="])
-def test_a_number_is_a_number(client: Client, n: str, count: int, told: str, last: str) -> None:
+def test_n_is_read_as_a_number(client: Client, n: str, count: int, told: str, last: str) -> None:
     listed = tags(client, "thirty")
     page = listed.read(f"{listed.path}?n={n}{last}")
     assert page.entries == listed.entries[:count]
@@ -279,7 +279,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=ascii)
-def test_both_servers_say_the_same(servers: dict[str, Server], query: str) -> None:
+def test_both_servers_answer_alike(servers: dict[str, Server], query: str) -> None:
     for path in ("/v2/thirty/tags/list", "/v2/_catalog", "/v2/none/tags/list"):
         nginx, caddy = (
             outcome(request(each.port, "GET", (path + query).encode("latin-1"))) for each in servers.values()

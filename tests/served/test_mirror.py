@@ -81,7 +81,7 @@ def churn(images: Path, site: Path, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("server_name", START)
-def test_a_mirror_cut_off_anywhere_shows_only_whole_tags(
+def test_a_mirror_that_is_killed_at_any_time_serves_only_whole_tags(
     images: Path, site: Path, mirror_host: Path, tmp_path: Path, server_name: str
 ) -> None:
     """Runs are killed at random points while the site is exported again and the mirror is pulled from."""
@@ -116,7 +116,7 @@ def test_a_mirror_cut_off_anywhere_shows_only_whole_tags(
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["path", "host"])
-def test_the_mirror_is_the_site(images: Path, site: Path, mirror_host: Path, tmp_path: Path, remote: bool) -> None:
+def test_a_mirror_equals_the_site(images: Path, site: Path, mirror_host: Path, tmp_path: Path, remote: bool) -> None:
     """Everything arrives but the exporter's notes, hard links stay hard links, and again means nothing to do."""
     shell = tmp_path / "shell"
     shell.write_text('#!/bin/sh\nshift\nexec env -i PATH="${0%/*}/only-rsync" /bin/sh -c "$*"\n')
@@ -138,7 +138,7 @@ def test_the_mirror_is_the_site(images: Path, site: Path, mirror_host: Path, tmp
     assert [line for line in again.splitlines() if line[0] != "."] == []  # times of directories alone
 
 
-def test_a_mirror_cut_off_at_any_step_is_whole(
+def test_a_mirror_that_fails_at_any_step_is_whole(
     images: Path, site: Path, mirror_host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """rsync fails at its second call, then at its third, and so on; the site is another one each time."""
@@ -206,7 +206,7 @@ def assert_planted(mirror_host: Path) -> None:
         assert {(pages / name).read_text() for name in [*PAGES, "link@1"]} == {number}
 
 
-def test_content_stays_for_a_while(images: Path, site: Path, mirror_host: Path) -> None:
+def test_content_stays_on_a_mirror_for_the_grace_period(images: Path, site: Path, mirror_host: Path) -> None:
     """A pull that began before a tag moved finds its blobs, also where the site has let go of them long ago."""
     build(images, "app/1", 1)
     build(images, "gone/1", 8)
@@ -227,7 +227,7 @@ def test_content_stays_for_a_while(images: Path, site: Path, mirror_host: Path) 
     assert registry(mirror_host) == registry(site)
 
 
-def test_a_tag_and_a_repository_take_each_others_place(images: Path, site: Path, mirror_host: Path) -> None:
+def test_a_tag_and_a_repository_replace_each_other_at_one_path(images: Path, site: Path, mirror_host: Path) -> None:
     """A directory where a link was, and the other way round."""
     for name in ("app/x", "app/manifests/x/1", "app/x"):
         shutil.rmtree(images)
@@ -248,7 +248,9 @@ def begin_and_end_in_a_blob(site: Path, mirror_host: Path, number: int) -> None:
     kill(process, number)
 
 
-def test_what_is_half_made_is_not_served_and_goes(images: Path, site: Path, mirror_host: Path, tmp_path: Path) -> None:
+def test_unfinished_files_are_not_served_and_are_removed(
+    images: Path, site: Path, mirror_host: Path, tmp_path: Path
+) -> None:
     """kill -9 leaves a temporary file, another signal what has arrived; no request leads to either."""
     build(images, "other/1", 1)
     export(images, site)
@@ -270,9 +272,7 @@ def test_what_is_half_made_is_not_served_and_goes(images: Path, site: Path, mirr
     assert registry(mirror_host) == registry(site)
 
 
-def test_no_name_goes_to_make_room_for_its_successor(
-    images: Path, site: Path, mirror_host: Path, tmp_path: Path
-) -> None:
+def test_every_name_is_replaced_by_a_rename(images: Path, site: Path, mirror_host: Path, tmp_path: Path) -> None:
     """A tag that moves, a list that changes, a blob that becomes a link of another: each by a rename."""
     build(images, "app/1", 1)
     build(images, "team/app/1", 2)
@@ -309,7 +309,7 @@ def test_a_list_that_changed_within_a_second_arrives(images: Path, site: Path, m
     assert_whole(mirror_host)
 
 
-def test_files_of_others_stay(images: Path, site: Path, mirror_host: Path) -> None:
+def test_files_of_other_programs_stay(images: Path, site: Path, mirror_host: Path) -> None:
     """A website beside the registry is not ours to remove, or to carry."""
     (mirror_host / "www").mkdir(parents=True)
     (mirror_host / "www/index.html").write_text("hello")
@@ -357,19 +357,19 @@ def test_a_failed_run_says_what_to_do(images: Path, site: Path, tmp_path: Path) 
         ["a", ""],
     ],
 )
-def test_wrong_usage(arguments: list[str]) -> None:
+def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     """Exit status 2, also for an option of rsync that would break the promise."""
     assert mirror(*arguments, status=2).stderr
 
 
-def test_help() -> None:
+def test_help_is_printed() -> None:
     """The head of the script."""
     told = mirror("--help").stdout
     assert told.startswith("Carry a site")
     assert "#" not in told
 
 
-def test_what_is_not_a_site_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_is_no_site_is_refused(tmp_path: Path) -> None:
     """So two arguments in the wrong order do no harm."""
     (tmp_path / "v2").mkdir()
     assert "not a site" in mirror(tmp_path, tmp_path / "to", status=1).stderr

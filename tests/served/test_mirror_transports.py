@@ -68,7 +68,7 @@ def test_an_rsync_daemon_takes_the_site(images: Path, site: Path, mirror_host: P
     [["use chroot = no"], [FOLLOWED, "fake super = yes"], ["use chroot = no", "munge symlinks = yes"]],
     ids=" ".join,
 )
-def test_a_daemon_that_rewrites_links_is_told_before_a_tag_changes(
+def test_a_daemon_that_rewrites_links_is_reported_before_a_tag_changes(
     images: Path, site: Path, mirror_host: Path, module: list[str]
 ) -> None:
     """Also where the mirror worked before; it still does, and the remedy mends it."""
@@ -91,7 +91,7 @@ def test_a_daemon_that_rewrites_links_is_told_before_a_tag_changes(
     assert_whole(mirror_host)
 
 
-def test_links_that_a_daemon_rewrote_once_are_mended(site: Path, mirror_host: Path) -> None:
+def test_links_that_a_daemon_rewrote_are_repaired(site: Path, mirror_host: Path) -> None:
     with rsync_daemon(mirror_host, "use chroot = no") as port:
         subprocess.run(["rsync", "-aH", "--exclude=.*", f"{site}/", f"rsync://{HOST}:{port}/site"], check=True)
     assert os.readlink(mirror_host / "v2/app/manifests/1").startswith("/rsyncd-munged/")
@@ -108,7 +108,7 @@ def test_links_that_a_daemon_rewrote_once_are_mended(site: Path, mirror_host: Pa
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_daemon_that_refuses_is_told_as_what_must_be_mended(
+def test_the_refusal_of_a_daemon_is_reported_with_a_remedy(
     site: Path, mirror_host: Path, module: list[str], remedy: str
 ) -> None:
     with rsync_daemon(mirror_host, "use chroot = no", FOLLOWED, *module) as port:
@@ -119,7 +119,7 @@ def test_a_daemon_that_refuses_is_told_as_what_must_be_mended(
     assert_pullable(mirror_host)
 
 
-def test_a_line_that_breaks_is_told_as_what_a_new_run_can_help(site: Path, tmp_path: Path) -> None:
+def test_a_lost_connection_is_reported_with_the_advice_to_run_again(site: Path, tmp_path: Path) -> None:
     with rsync_daemon(tmp_path / "there") as port:
         pass
     told = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr.splitlines()[-1]
@@ -127,7 +127,7 @@ def test_a_line_that_breaks_is_told_as_what_a_new_run_can_help(site: Path, tmp_p
     assert "mend what is said above" in told
 
 
-def test_a_run_that_is_told_to_stop_says_how_to_go_on(site: Path, images: Path, mirror_host: Path) -> None:
+def test_an_interrupted_run_says_how_to_continue(site: Path, images: Path, mirror_host: Path) -> None:
     """It leaves no snapshot behind, which would hold content on this host."""
     build(images, "app/1", 9)
     export(images, site)
@@ -184,7 +184,7 @@ def without_notes(site: Path, elsewhere: Path) -> Path:
     return elsewhere
 
 
-def test_what_a_transfer_left_half_made_is_not_carried_on(site: Path, tmp_path: Path) -> None:
+def test_unfinished_files_of_a_transfer_are_not_carried(site: Path, tmp_path: Path) -> None:
     disk = without_notes(site, tmp_path / "disk")
     for directory in ("v2/.transfer", "v2/app/blobs/.partial", "v2/_pages@0/.partial"):
         (disk / directory).mkdir(parents=True)
@@ -197,7 +197,7 @@ def test_what_a_transfer_left_half_made_is_not_carried_on(site: Path, tmp_path: 
     assert_whole(tmp_path / "there")
 
 
-def test_a_snapshot_takes_no_space(site: Path, tmp_path: Path) -> None:
+def test_a_snapshot_consists_of_hard_links(site: Path, tmp_path: Path) -> None:
     """Its files are those of the site, where an export wrote it and where it was carried to."""
     for source in (site, without_notes(site, tmp_path / "disk")):
         there = tmp_path / f"to-{source.name}"
@@ -222,7 +222,7 @@ READ_ONLY = [
 
 @needs_root
 @pytest.mark.parametrize("notes", [True, False])
-def test_a_disk_that_can_only_be_read_is_carried(
+def test_a_site_on_a_read_only_disk_is_carried(
     site: Path, images: Path, tmp_path: Path, mirror_host: Path, monkeypatch: pytest.MonkeyPatch, notes: bool
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -263,7 +263,7 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Pat
 
 
 @pytest.mark.parametrize("read_only", [False, pytest.param(True, marks=needs_root)])
-def test_a_source_that_another_transfer_changes_is_carried_whole(
+def test_a_site_is_carried_whole_while_another_transfer_changes_it(
     site: Path,
     images: Path,
     tmp_path: Path,
@@ -294,7 +294,7 @@ def test_a_source_that_another_transfer_changes_is_carried_whole(
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_verify_finds_no_fault_wherever_a_transfer_was_cut_off(
+def test_verify_finds_no_fault_after_any_interrupted_transfer(
     site: Path, images: Path, tmp_path: Path, mirror_host: Path, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
     """rsync fails at its third call, then at its fourth, and so on: what follows the snapshot."""
@@ -365,7 +365,7 @@ def go(shell: Path, site: Path, spelt: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", SPELT)
-def test_a_destination_has_one_lock_however_it_is_spelt(
+def test_all_spellings_of_a_destination_have_one_lock(
     site: Path, tmp_path: Path, shell: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     (tmp_path / "link").symlink_to("there")
@@ -384,7 +384,7 @@ def test_two_destinations_never_share_a_lock(site: Path, tmp_path: Path, shell: 
     assert len(list(site.glob(".scr-export/mirror/to-*"))) == 2
 
 
-def test_a_daemon_has_one_lock_however_it_is_spelt(site: Path, mirror_host: Path) -> None:
+def test_all_spellings_of_a_daemon_have_one_lock(site: Path, mirror_host: Path) -> None:
     with rsync_daemon(mirror_host, "use chroot = no", FOLLOWED) as port:
         for spelt in (f"{HOST}:{port}/site", f"{HOST}:{port}/site/", f"me@{HOST}:{port}/site//."):
             mirror(site, f"rsync://{spelt}")
@@ -400,7 +400,7 @@ def test_a_finished_run_holds_no_content_of_the_site(site: Path, images: Path, m
     assert not list(site.glob(".scr-export/mirror/*/run"))
 
 
-def test_a_stamp_ahead_of_the_clock_keeps_nothing_for_ever(site: Path, images: Path, mirror_host: Path) -> None:
+def test_a_time_stamp_in_the_future_does_not_prevent_removal(site: Path, images: Path, mirror_host: Path) -> None:
     """It counts as now, so that pulls which run keep their content, and then it ages."""
     mirror(site, mirror_host)
     shutil.rmtree(images / "app")
@@ -416,7 +416,7 @@ def test_a_stamp_ahead_of_the_clock_keeps_nothing_for_ever(site: Path, images: P
     assert registry(mirror_host) == registry(site)
 
 
-def test_the_wrong_order_does_no_harm(site: Path, mirror_host: Path) -> None:
+def test_swapped_arguments_do_no_harm(site: Path, mirror_host: Path) -> None:
     mirror(site, mirror_host)
     before = registry(site)
     assert "wrong order" in mirror(mirror_host, site, status=2).stderr
@@ -427,7 +427,7 @@ def test_the_wrong_order_does_no_harm(site: Path, mirror_host: Path) -> None:
 
 
 @needs_root
-def test_another_user_is_told_who_can_run_it(site: Path, tmp_path: Path, open_tmp: Path) -> None:
+def test_another_user_is_refused_with_the_name_of_the_owner(site: Path, tmp_path: Path, open_tmp: Path) -> None:
     carried = open_tmp / "site"
     shutil.copytree(site, carried, symlinks=True)
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -462,7 +462,7 @@ def test_another_user_is_told_who_can_run_it(site: Path, tmp_path: Path, open_tm
         "--no-such-option",
     ],
 )
-def test_an_option_that_could_leave_something_out_is_refused(site: Path, mirror_host: Path, option: str) -> None:
+def test_an_option_that_could_omit_files_is_refused(site: Path, mirror_host: Path, option: str) -> None:
     assert f"rsync's {option} cannot be used" in mirror(option, site, mirror_host, status=2).stderr
     assert not mirror_host.exists()
 
@@ -470,7 +470,7 @@ def test_an_option_that_could_leave_something_out_is_refused(site: Path, mirror_
 @pytest.mark.parametrize(
     "options", [["-vz"], ["--bwlimit", "20m"], ["-i", "--stats"], ["--info=progress2"], ["-Pe", "ssh"]]
 )
-def test_an_option_for_the_line_is_taken(site: Path, mirror_host: Path, options: list[str]) -> None:
+def test_an_option_for_the_connection_is_accepted(site: Path, mirror_host: Path, options: list[str]) -> None:
     mirror(*options, site, mirror_host)
     assert registry(mirror_host) == registry(site)
 
@@ -486,7 +486,7 @@ def warnings(report: Report) -> dict[str, str]:
     return {warning["path"]: warning["what"] for warning in report["warnings"] if warning["code"] == "mirror"}
 
 
-def test_an_export_says_what_a_destination_that_was_given_up_holds(site: Path, images: Path, tmp_path: Path) -> None:
+def test_an_export_warns_of_content_that_an_abandoned_run_holds(site: Path, images: Path, tmp_path: Path) -> None:
     """Where to, since when, how much; the one line that it names ends it. What SITE or IMAGES has is not counted."""
     others = [tmp_path / "a", tmp_path / "b with a space"]
     for there in others:
@@ -510,7 +510,7 @@ def test_an_export_says_what_a_destination_that_was_given_up_holds(site: Path, i
     assert not list(site.glob(".scr-export/mirror/*"))
 
 
-def test_an_export_is_silent_while_a_run_is_at_work(site: Path, images: Path, mirror_host: Path) -> None:
+def test_an_export_does_not_warn_of_a_running_mirror(site: Path, images: Path, mirror_host: Path) -> None:
     process = begin("--bwlimit=60", site, mirror_host)
     wait_for_a_blob(mirror_host, process)
     shutil.rmtree(images / "app")
@@ -521,7 +521,7 @@ def test_an_export_is_silent_while_a_run_is_at_work(site: Path, images: Path, mi
     assert len(warnings(export(images, site))) == 1
 
 
-def test_a_mirror_is_not_exported_to(site: Path, images: Path, tmp_path: Path) -> None:
+def test_an_export_to_a_mirror_is_refused(site: Path, images: Path, tmp_path: Path) -> None:
     """Also where runs of examples/mirror left their notes."""
     carried = without_notes(site, tmp_path / "carried")
     mirror(carried, tmp_path / "next")

@@ -130,7 +130,7 @@ def test_the_whole_list_comes_from_its_upstream(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2", "/v2/_catalog", "/v2/_catalog?n=1"])
-def test_the_registry_as_a_whole_has_no_upstream(server: Server, path: str) -> None:
+def test_the_catalog_and_the_api_version_have_no_upstream(server: Server, path: str) -> None:
     plain = request(server.port, "GET", path)
     joined = "&" if "?" in path else "?"
     answer = request(server.port, "GET", f"{path}{joined}ns=docker.io")
@@ -186,7 +186,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("ns", HOSTILE, ids=lambda each: ascii(each)[:40])
-def test_a_hostile_upstream_reaches_nothing(server: Server, images: Mapping[str, Built], ns: str) -> None:
+def test_a_hostile_upstream_reaches_no_other_file(server: Server, images: Mapping[str, Built], ns: str) -> None:
     """It is ignored, or the name that it begins with is taken: nothing but a reference of the site is served."""
     served = {image.digest for reference, image in images.items() if reference.endswith("library/app:1")}
     answer = request(server.port, "GET", f"/v2/library/app/manifests/1?ns={ns}".encode("latin-1"))
@@ -211,14 +211,16 @@ def test_a_hostile_upstream_reaches_nothing(server: Server, images: Mapping[str,
         "x%2f%2e%2e/secret",
     ],
 )
-def test_an_odd_path_stays_odd_below_an_upstream(server: Server, path: str) -> None:
+def test_a_malformed_path_is_refused_with_an_upstream(server: Server, path: str) -> None:
     for ns in (DOCKER, LOCAL, PORT, "gcr.io"):
         answer = request(server.port, "GET", f"/v2/{path}?ns={ns}")
         assert answer.status in (400, 404)
         assert SECRET not in answer.body
 
 
-def test_an_upstream_comes_and_goes_without_a_reload(server: Server, images: Mapping[str, Built], place: Path) -> None:
+def test_an_upstream_is_added_and_removed_without_a_reload(
+    server: Server, images: Mapping[str, Built], place: Path
+) -> None:
     answer = request(server.port, "GET", "/v2/library/app/manifests/1?ns=new.example")
     check_from(answer, images, "library/app:1")
     (place / "site/v2/new.example").mkdir()

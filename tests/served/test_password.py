@@ -72,23 +72,23 @@ def status(server: Server, path: str, password: str | None) -> int:
 
 
 @pytest.mark.parametrize("path", PATHS + ABSENT + MALFORMED)
-def test_nobody_learns_anything_without_the_password(guarded: Server, path: str) -> None:
+def test_every_path_needs_the_password(guarded: Server, path: str) -> None:
     assert status(guarded, path, None) == 401
     assert status(guarded, path, "wrong") == 401
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_password_opens(guarded: Server, path: str) -> None:
+def test_every_path_is_answered_with_the_password(guarded: Server, path: str) -> None:
     assert status(guarded, path, PASSWORD) == 200
 
 
 @pytest.mark.parametrize("path", ABSENT)
-def test_what_is_not_there_is_still_not_there(guarded: Server, path: str) -> None:
+def test_an_absent_path_is_404_with_the_password(guarded: Server, path: str) -> None:
     assert status(guarded, path, PASSWORD) == 404
 
 
 @pytest.mark.parametrize("path", MALFORMED)
-def test_what_is_malformed_is_still_malformed(guarded: Server, path: str) -> None:
+def test_a_malformed_request_is_refused_as_malformed_with_the_password(guarded: Server, path: str) -> None:
     assert status(guarded, path, PASSWORD) == 400
 
 
@@ -104,7 +104,7 @@ def test_every_method_needs_the_password(guarded: Server, method: str) -> None:
 
 
 @pytest.mark.parametrize("known", ['"{}"', "*"])
-def test_what_a_client_says_that_it_has_is_not_told_without_the_password(guarded: Server, known: str) -> None:
+def test_a_conditional_request_needs_the_password(guarded: Server, known: str) -> None:
     """Neither that it is there nor that it is not; with the password it is 304."""
     with tempfile.TemporaryDirectory() as scratch:  # the same bytes as the fixture's
         built = builders.write_image(Path(scratch) / "image")
@@ -156,9 +156,7 @@ def _held(place: Path) -> list[str]:
 
 @pytest.mark.parametrize("site", ["site", "site-with-page"])
 @pytest.mark.parametrize("lines", WEBSITES)
-def test_a_website_does_not_open_what_a_password_for_v2_guards(
-    beside: Path, lines: str, site: str, open_tmp: Path
-) -> None:
+def test_a_website_does_not_bypass_the_password_for_v2(beside: Path, lines: str, site: str, open_tmp: Path) -> None:
     """Caddy rewrites before it asks for a password: whatever the website does, nobody gets in without it."""
     roots = f"root * {beside}/website\nroot /v2/* {beside / site}\nimport {beside / site}/Caddyfile"
     text = f"{roots}\n{_basic_auth('/v2/*')}\n{WEBSITES[lines]}"

@@ -92,14 +92,14 @@ def run(command: list[str | Path], home: Path) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.client], ids=str)
-def test_the_client_refuses_it(registry: str, pull: dict[str, Pull], tmp_path: Path, row: Row) -> None:
+def test_the_client_refuses_the_manifest(registry: str, pull: dict[str, Pull], tmp_path: Path, row: Row) -> None:
     done = run(pull[row.client](f"{registry}/{NUMBERS[row]}:v1", tmp_path), tmp_path)
     assert done.returncode != 0
     assert done.stderr
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.client], ids=str)
-def test_every_client_takes_it(registry: str, pull: dict[str, Pull], tmp_path: Path, row: Row) -> None:
+def test_every_client_accepts_the_manifest(registry: str, pull: dict[str, Pull], tmp_path: Path, row: Row) -> None:
     for client, command in pull.items():
         (tmp_path / client).mkdir(parents=True)
         done = run(command(f"{registry}/{NUMBERS[row]}:v1", tmp_path / client), tmp_path)

@@ -74,7 +74,7 @@ def test_the_lists_name_everything(server: Server, published: Published) -> None
     check_lists(server.port, published)
 
 
-def test_what_refers_to_a_manifest_is_told(server: Server, published: Published) -> None:
+def test_the_referrers_of_a_manifest_are_listed(server: Server, published: Published) -> None:
     check_referrers(server.port, published)
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_compressed(compressing: Server, published: Published, refere
     check_image(compressing.port, published, reference, COMPRESSED)
 
 
-def test_a_compressing_server_leaves_lists_and_errors_alone(compressing: Server, published: Published) -> None:
+def test_a_compressing_server_compresses_no_list_and_no_error(compressing: Server, published: Published) -> None:
     check_lists(compressing.port, published, COMPRESSED)
     check_referrers(compressing.port, published, COMPRESSED)
     row = Row("/v2/<app>/manifests/none", 404, "MANIFEST_UNKNOWN", headers=COMPRESSED)
@@ -91,12 +91,12 @@ def test_a_compressing_server_leaves_lists_and_errors_alone(compressing: Server,
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_the_table(server: Server, published: Published, row: Row) -> None:
+def test_each_request_of_the_table_is_answered(server: Server, published: Published, row: Row) -> None:
     check_row(server.port, published, row)
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
-def test_the_api_is_there(server: Server, path: str) -> None:
+def test_the_api_version_is_answered(server: Server, path: str) -> None:
     answer = request(server.port, "GET", path)
     assert (answer.status, answer.all("Content-Type")) == (200, ["application/json"])
     assert answer.all("Docker-Distribution-API-Version") == ["registry/2.0"]
@@ -105,7 +105,7 @@ def test_the_api_is_there(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("path", INSIDE + HOSTILE, ids=ascii)
-def test_a_hostile_path_leads_nowhere(server: Server, published: Published, path: str, method: str) -> None:
+def test_a_hostile_path_reaches_no_file(server: Server, published: Published, path: str, method: str) -> None:
     check_hostile(server.port, published, path, method)
 
 
@@ -121,7 +121,7 @@ def test_another_spelling_is_refused_or_means_the_same(server: Server, published
         "/v2/<app>/manifests/..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
     ],
 )
-def test_what_is_not_the_registrys_is_left_to_the_server(server: Server, published: Published, path: str) -> None:
+def test_paths_outside_the_registry_are_left_to_the_server(server: Server, published: Published, path: str) -> None:
     """Caddy answers an empty 200 where a site block says nothing."""
     check_kept(server.port, published, path)
 
@@ -146,7 +146,7 @@ def test_a_warning_of_nginx_is_in_the_log(published: Published, open_tmp: Path) 
         assert [line for line in nginx.above_notice() if "late" in line] != []
 
 
-def test_the_server_is_another_user(server: Server) -> None:
+def test_the_server_runs_as_another_user(server: Server) -> None:
     """What is served is readable by others; without this, the tests would not show it."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     owners = {os.stat(f"/proc/{each}").st_uid for each in children or [str(server.process.pid)]}
@@ -159,7 +159,9 @@ def test_the_server_is_another_user(server: Server) -> None:
 @pytest.mark.parametrize(
     ("asked", "start", "end"), [("0-9", 0, 10), ("5-", 5, None), ("-7", -7, None), ("3-3", 3, 4), ("9-999999", 9, None)]
 )
-def test_a_blob_comes_in_parts(server: Server, published: Published, asked: str, start: int, end: int | None) -> None:
+def test_a_blob_is_sent_in_ranges(
+    server: Server, published: Published, asked: str, start: int, end: int | None
+) -> None:
     path, data = _a_blob(published)
     answer = request(server.port, "GET", path, {"Range": f"bytes={asked}", **COMPRESSED})
     assert (answer.status, answer.body) == (206, data[start:end])
@@ -169,7 +171,7 @@ def test_a_blob_comes_in_parts(server: Server, published: Published, asked: str,
     assert answer.all("Docker-Content-Digest") == [path.rpartition("/")[2]]
 
 
-def test_a_part_beyond_the_end(server: Server, published: Published) -> None:
+def test_a_range_beyond_the_end_is_refused(server: Server, published: Published) -> None:
     path, data = _a_blob(published)
     answer = request(server.port, "GET", path, {"Range": f"bytes={len(data)}-"})
     assert (answer.status, answer.one("Content-Range")) == (416, f"bytes */{len(data)}")
@@ -224,7 +226,7 @@ def _check_answer(answer: Answer, built: Built) -> None:
 
 
 @pytest.mark.parametrize("name", START)
-def test_a_tag_that_moves_all_the_time_is_always_there(name: str, open_tmp: Path) -> None:
+def test_a_tag_that_moves_all_the_time_is_always_answered(name: str, open_tmp: Path) -> None:
     """Type, digest and bytes of an answer are of one manifest, also when the tag moves in the midst of it."""
     images, site = open_tmp / "images", open_tmp / "site"
     built = [write_image(images / "app/1", seed=1, docker=True), write_image(images / "app/2", seed=2, layers=3)]

@@ -126,7 +126,7 @@ def ask(server: Server, subject: str, query: str = "", *, method: str = "GET", n
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_all_that_refers(server: Server, repository: Repository, method: str) -> None:
+def test_all_referrers_are_listed(server: Server, repository: Repository, method: str) -> None:
     counts = []
     for subject in [*repository.built, UNKNOWN]:
         expected = repository.descriptors(subject)
@@ -137,7 +137,9 @@ def test_all_that_refers(server: Server, repository: Repository, method: str) ->
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("artifact_type", [*TYPES, "application/vnd.cncf.helm.config.v1+json", "a/of-nothing"])
-def test_what_is_of_a_type(server: Server, repository: Repository, artifact_type: str, method: str) -> None:
+def test_referrers_are_filtered_by_type(
+    server: Server, repository: Repository, artifact_type: str, method: str
+) -> None:
     """However a client writes it: a plus may stand for itself (RFC 3986), and a slash."""
     written = {artifact_type, quote(artifact_type), quote(artifact_type, safe=""), quote_plus(artifact_type)}
     written |= {each.replace("%2F", "%2f").replace("%2B", "%2b") for each in written}
@@ -149,19 +151,19 @@ def test_what_is_of_a_type(server: Server, repository: Repository, artifact_type
 
 
 @pytest.mark.parametrize("artifact_type", [*ODD_TYPES, "", "..", "a/" + "b" * 5000])
-def test_an_odd_type_is_not_filtered_by(server: Server, repository: Repository, artifact_type: str) -> None:
+def test_an_unknown_type_is_not_filtered_by(server: Server, repository: Repository, artifact_type: str) -> None:
     for subject in list(repository.built)[:2]:
         answer = ask(server, subject, f"?artifactType={quote(artifact_type, safe='')}")
         check_referrers_list(answer, "GET", repository.descriptors(subject), filtered=False)
 
 
-def test_another_repository_has_none(server: Server, repository: Repository) -> None:
+def test_another_repository_has_no_referrers(server: Server, repository: Repository) -> None:
     for subject in repository.built:
         check_referrers_list(ask(server, subject, name="other"), "GET", [], filtered=False)
         assert ask(server, subject, name="nobody").codes == ["NAME_UNKNOWN"]
 
 
-def test_a_referrer_that_goes_and_one_that_comes_are_seen_at_once(open_tmp: Path) -> None:
+def test_removed_and_added_referrers_are_seen_at_once(open_tmp: Path) -> None:
     images, site = open_tmp / "images", open_tmp / "site"
     repository = _write(images)
     export(images, site)

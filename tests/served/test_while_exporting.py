@@ -208,7 +208,7 @@ def stage(request: pytest.FixtureRequest, images: Path, memory: Path, warm_expor
 
 
 @pytest.mark.parametrize("stage", SCENARIOS, indirect=True)
-def test_all_that_is_answered_after_a_kill_is_whole(stage: Stage, open_tmp: Path) -> None:
+def test_every_answer_after_a_kill_is_whole(stage: Stage, open_tmp: Path) -> None:
     def die(number: int) -> None:
         if number == victim:
             os.kill(os.getpid(), signal.SIGKILL)

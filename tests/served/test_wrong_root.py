@@ -100,7 +100,9 @@ def check(answer: Answer, method: str) -> None:
 @pytest.mark.parametrize(
     "fault", [missing, empty, inside, forgotten, closed, closed_within], ids=lambda each: each.__name__
 )
-def test_a_root_that_is_no_site_is_told(name: str, fault: Fault, site: Path, held: list[str], open_tmp: Path) -> None:
+def test_a_root_without_a_site_is_answered_with_503(
+    name: str, fault: Fault, site: Path, held: list[str], open_tmp: Path
+) -> None:
     with fault(site, open_tmp, name) as server:
         for path in PATHS + held:
             for method in ("GET", "HEAD"):
@@ -109,9 +111,7 @@ def test_a_root_that_is_no_site_is_told(name: str, fault: Fault, site: Path, hel
 
 
 @pytest.mark.parametrize("name", START)
-def test_a_catalog_that_is_missing_is_told_where_no_file_answers(
-    name: str, site: Path, held: list[str], open_tmp: Path
-) -> None:
+def test_a_missing_catalog_is_503_for_every_absent_file(name: str, site: Path, held: list[str], open_tmp: Path) -> None:
     (site / "v2/_catalog").unlink()
     lists = ["/v2/app/tags/list", "/v2/app/tags/list?n=1", "/v2/app/tags/list?n=0", "/v2/_catalog?n=1"]
     found = [*held, *lists, "/v2/app/manifests/1?ns=docker.io", "/v2/app/tags/list?ns=docker.io&n=1"]
@@ -135,7 +135,7 @@ def test_a_site_that_is_mounted_later_is_served_at_once(name: str, site: Path, o
         assert request(server.port, "GET", "/v2/app/manifests/1").status == 200
 
 
-def test_a_password_comes_before_the_words(site: Path, open_tmp: Path) -> None:
+def test_the_password_is_needed_before_the_503(site: Path, open_tmp: Path) -> None:
     """A client without the password does not learn that the root is wrong."""
     (open_tmp / "htpasswd").write_text("user:{PLAIN}secret\n")
     guard = f"auth_basic registry; auth_basic_user_file {open_tmp}/htpasswd;"

@@ -35,7 +35,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 HEX = re.compile("[0-9a-f]{64}")
 CLASHES = ("tag-clash", "path-clash")
 
-Heads = dict[str, str]  # path below IMAGES -> where in `v2/` its manifest is to be found
+ManifestPaths = dict[str, str]  # path below IMAGES -> where in `v2/` its manifest is to be found
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def shelf() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def sound(shelf: Path) -> Heads:
-    """What is then broken: `shelf/sound`."""
+def sound(shelf: Path) -> ManifestPaths:
+    """The images in `shelf/sound`, copies of which are then broken."""
     root = shelf / "sound"
     built = {
         "app/v1": write_image(root / "app/v1", layers=1),
@@ -69,12 +69,12 @@ def sound(shelf: Path) -> Heads:
     pinned = write_image(root / "pinned", seed=5, layers=1, algorithm="sha512")
     (root / "pinned").rename(root / f"pinned@{pinned.digest}")
     built[f"pinned@{pinned.digest}"] = pinned
-    return {path: _head(path, each) for path, each in built.items()}
+    return {path: _manifest_path(path, each) for path, each in built.items()}
 
 
-def _head(path: str, built: Built) -> str:
+def _manifest_path(path: str, built: Built) -> str:
     name = path.partition("@")[0] if "@" in path else path.replace(":", "/").rpartition("/")[0]
-    return f"{name}/manifests/{built.media_type.removeprefix('application/')}@{built.digest}"
+    return f"{name}/manifests/{built.manifest_name}"
 
 
 # what can be broken
@@ -87,7 +87,7 @@ class Breaker:
         self.images, self.outside, self.chance = images, outside, chance
 
     def break_something(self) -> str:
-        """Do one of the things below, and tell what."""
+        """Do one of the things below. Returns what was done."""
         ways: list[Callable[[], str]] = [self.content, self.manifest, self.place, self.kind, self.more]
         return self.chance.choice(ways)()
 
@@ -225,7 +225,7 @@ class Breaker:
             os.mknod(path, 0o644 | {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK}[what])
 
     def more(self) -> str:
-        """Something that nobody asked for."""
+        """A file that belongs to no image."""
         parent = self.chance.choice([each for each in [self.images, *self._all()] if _is_directory(each)])
         new = parent / self.chance.choice(NAMES)
         if os.path.lexists(new):
@@ -340,8 +340,8 @@ def _remove(path: Path) -> None:
 class Case:
     """A copy of the sound images, now and then a site that was made of them, and then 1 to 4 things broken."""
 
-    def __init__(self, directory: Path, sound: Heads, exporter: Exporter, chance: random.Random) -> None:
-        self.directory, self.heads, self.exporter = directory, sound, exporter
+    def __init__(self, directory: Path, sound: ManifestPaths, exporter: Exporter, chance: random.Random) -> None:
+        self.directory, self.manifest_paths, self.exporter = directory, sound, exporter
         self.images, self.site, self.outside = (directory / name for name in ("images", "site", "outside"))
         shutil.copytree(directory.parent / "sound", self.images)
         self.outside.mkdir()
@@ -355,7 +355,7 @@ class Case:
         self._give()
 
     def export(self, *options: str) -> Ended:
-        """Run it; it tells what it has to in lines that any terminal may see."""
+        """Run it. All that it prints is printable."""
         ended = self.exporter.run(*options, "--json", "--jobs", "1", str(self.images), str(self.site))
         assert ended.status in (0, 1), ended
         assert "Traceback" not in ended.stderr
@@ -378,22 +378,24 @@ class Case:
 
 
 def _is_found(images: Path, path: str) -> bool:
-    """Whether a directory is there, and the way to it leads through no other image."""
-    way = [images / each for each in list(Path(path).parents)[:-1]]
-    return all(map(_is_directory, [*way, images / path])) and not any((each / MANIFEST).exists() for each in way)
+    """Whether a directory is there, and none of its ancestors is an image."""
+    ancestors = [images / each for each in list(Path(path).parents)[:-1]]
+    return all(map(_is_directory, [*ancestors, images / path])) and not any(
+        (each / MANIFEST).exists() for each in ancestors
+    )
 
 
 def _state(images: Path, path: str) -> object:
-    """All that an image is, and the modes on the way to it; None if it is not found."""
+    """All files of an image, and the modes of its directory and of the ancestors; None if it is not found."""
     if not _is_found(images, path) or (images / MANIFEST).exists():
         return None
-    way = [(images / each).stat().st_mode for each in [Path(path), *Path(path).parents][:-1]]
+    modes = [(images / each).stat().st_mode for each in [Path(path), *Path(path).parents][:-1]]
     inner = (images / path).iterdir()
-    return way, {each.name: (each.lstat().st_mode, each.is_file() and each.read_bytes()) for each in inner}
+    return modes, {each.name: (each.lstat().st_mode, each.is_file() and each.read_bytes()) for each in inner}
 
 
 @pytest.fixture
-def case(request: pytest.FixtureRequest, shelf: Path, sound: Heads, exporter: Exporter) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest, shelf: Path, sound: ManifestPaths, exporter: Exporter) -> Iterator[Case]:
     directory = shelf / str(request.param)
     directory.mkdir()
     yield Case(directory, sound, exporter, random.Random(request.param))
@@ -425,15 +427,15 @@ def test_an_export_of_broken_images_reports_them_and_publishes_the_rest(case: Ca
 
 
 def check_published(case: Case, report: Report, old: dict[str, str]) -> None:
-    """What was not broken is there; what was is told, and what was served of it stays."""
+    """Images that are not broken are published. The others are reported, and their tags stay as they were served."""
     faults = {fault["path"]: fault["code"] for fault in report["faults"]}
     now = case.tags()
-    for path, place in case.heads.items():
-        manifests, _, head = place.rpartition("/")
+    for path, place in case.manifest_paths.items():
+        manifests, _, manifest_name = place.rpartition("/")
         tag = f"{manifests}/{path.replace(':', '/').rpartition('/')[2]}"
         if path in case.intact and faults.get(path) not in CLASHES:
-            assert (case.site / "v2" / place / head).is_file()
-            assert "@" in path or now[tag] == head
+            assert (case.site / "v2" / place / manifest_name).is_file()
+            assert "@" in path or now[tag] == manifest_name
         elif path in faults:
             assert now.get(tag) == old.get(tag)
         elif _is_found(case.images, path) and any(HEX.match(each.name) for each in (case.images / path).iterdir()):

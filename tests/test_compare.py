@@ -28,7 +28,7 @@ from scr_export.site.entries import (
 from scr_export.site.roles import Role, role_of
 
 BLOB = Digest.of(b"blob")
-HEAD = ManifestName(f"vnd.oci.image.manifest.v1+json@{Digest.of(b'manifest')}")
+MANIFEST = ManifestName(f"vnd.oci.image.manifest.v1+json@{Digest.of(b'manifest')}")
 OTHER = ManifestName(f"vnd.oci.image.index.v1+json@{Digest.of(b'other')}")
 SUBJECT = "v2/app/referrers/" + Digest.of(b"subject")
 
@@ -48,18 +48,18 @@ class Workshop:
             "": {"nginx.conf": GeneratedFile(b"snippet")},
             "v2": {"_catalog": Symlink("_pages/@all")},
             "v2/app/blobs": {BLOB: self.blob},
-            "v2/app/manifests": {HEAD: ManifestDirectory(self.manifest), "v1": Symlink(HEAD)},
+            "v2/app/manifests": {MANIFEST: ManifestDirectory(self.manifest), "v1": Symlink(MANIFEST)},
             SUBJECT: {"@all": GeneratedFile(b"index")},
             "v2/app/tags": {"list": Symlink("_pages/@all"), "_pages": Symlink(PAGES), PAGES: TAGS},
         }
         self.files = KnownFiles(site=-1, device=tmp_path.stat().st_dev, verified=set(), hash_unknown=False)
-        for directory in ("blobs", f"manifests/{HEAD}", f"tags/{PAGES}"):
+        for directory in ("blobs", f"manifests/{MANIFEST}", f"tags/{PAGES}"):
             (self.site / "v2/app" / directory).mkdir(parents=True)
         (self.site / SUBJECT).mkdir(parents=True)
         (self.site / "v2/app/tags" / PAGES / "@all").touch()
         os.link(self.sources / "blob", self.site / "v2/app/blobs" / BLOB)
-        os.link(self.sources / "manifest", self.site / "v2/app/manifests" / HEAD / HEAD)
-        (self.site / "v2/app/manifests/v1").symlink_to(HEAD)
+        os.link(self.sources / "manifest", self.site / "v2/app/manifests" / MANIFEST / MANIFEST)
+        (self.site / "v2/app/manifests/v1").symlink_to(MANIFEST)
         (self.site / SUBJECT / "@all").write_bytes(b"index")
         (self.site / "v2/app/tags/list").symlink_to("_pages/@all")
         (self.site / "v2/app/tags/_pages").symlink_to(PAGES)
@@ -128,7 +128,7 @@ def test_an_equal_file_with_another_inode_is_linked_again(workshop: Workshop, na
     if name == "blob":
         workshop.plan["v2/app/blobs"][BLOB] = content
     else:
-        workshop.plan["v2/app/manifests"][HEAD] = ManifestDirectory(content)
+        workshop.plan["v2/app/manifests"][MANIFEST] = ManifestDirectory(content)
     [change] = workshop.compare().make
     assert change.replaces is (Kind.FILE if name == "blob" else Kind.DIRECTORY)
 
@@ -140,7 +140,7 @@ def test_a_copy_is_unchanged_where_no_link_is_possible(workshop: Workshop, why: 
     match why:
         case "device":
             workshop.files.device += 1
-            expected = {BLOB: f"v2/app/blobs/{BLOB}", Digest.of(b"manifest"): f"v2/app/manifests/{HEAD}/{HEAD}"}
+            expected = {BLOB: f"v2/app/blobs/{BLOB}", Digest.of(b"manifest"): f"v2/app/manifests/{MANIFEST}/{MANIFEST}"}
         case "mode":
             (workshop.sources / "blob").chmod(0o600)
             content = SourceFile.of(BLOB, "blob", (workshop.sources / "blob").stat())
@@ -190,7 +190,7 @@ def file(path: Path) -> None:
     [
         f"v2/app/blobs/{BLOB}",
         "v2/app/manifests/v1",
-        f"v2/app/manifests/{HEAD}/{HEAD}",
+        f"v2/app/manifests/{MANIFEST}/{MANIFEST}",
         "v2/_catalog",
         f"{SUBJECT}/@all",
         "nginx.conf",
@@ -204,11 +204,11 @@ def test_an_entry_replaces_every_kind_of_file(workshop: Workshop, path: str, pla
 
 
 def test_a_manifest_directory_replaces_a_symlink(workshop: Workshop) -> None:
-    head = workshop.site / "v2/app/manifests" / HEAD
-    head.rename(workshop.site.parent / "outside")
-    head.symlink_to(workshop.site.parent / "outside")
+    directory = workshop.site / "v2/app/manifests" / MANIFEST
+    directory.rename(workshop.site.parent / "outside")
+    directory.symlink_to(workshop.site.parent / "outside")
     [change] = workshop.compare().make
-    assert (change.name, change.replaces) == (HEAD, Kind.LINK)
+    assert (change.name, change.replaces) == (MANIFEST, Kind.LINK)
 
 
 def test_a_symlink_to_a_directory_is_not_followed(workshop: Workshop) -> None:
@@ -218,7 +218,7 @@ def test_a_symlink_to_a_directory_is_not_followed(workshop: Workshop) -> None:
 
 
 def test_retained_entries_are_neither_added_nor_removed(workshop: Workshop) -> None:
-    workshop.plan["v2/app/manifests"] = {HEAD: KEEP, "v1": KEEP, "gone": KEEP}
+    workshop.plan["v2/app/manifests"] = {MANIFEST: KEEP, "v1": KEEP, "gone": KEEP}
     workshop.plan["v2/gone/manifests"] = {"v1": KEEP}
     assert not workshop.compare()
 
@@ -232,7 +232,7 @@ def test_entries_outside_the_plan_are_removed_deepest_first(workshop: Workshop) 
             "v2/app/blobs",
             f"v2/app/blobs/{BLOB}",
             "v2/app/manifests",
-            f"v2/app/manifests/{HEAD}",
+            f"v2/app/manifests/{MANIFEST}",
             "v2/app/manifests/v1",
             "v2/app/referrers",
             SUBJECT,
@@ -306,7 +306,7 @@ def test_old_pages_are_removed_as_a_whole(workshop: Workshop) -> None:
 
 REMOVALS = [
     Removal("v2/app/manifests", "v1", Kind.LINK, role_of("v2/app/manifests", "v1")),
-    Removal("v2/app/manifests", HEAD, Kind.DIRECTORY, role_of("v2/app/manifests", HEAD)),
+    Removal("v2/app/manifests", MANIFEST, Kind.DIRECTORY, role_of("v2/app/manifests", MANIFEST)),
     Removal("v2/app/blobs", BLOB, Kind.FILE, role_of("v2/app/blobs", BLOB)),
     Removal("v2/app/tags", "list", Kind.FILE, role_of("v2/app/tags", "list")),
     Removal("v2/app", "blobs", Kind.DIRECTORY, role_of("v2/app", "blobs")),
@@ -314,7 +314,7 @@ REMOVALS = [
     Removal("v2/app", "tags", Kind.DIRECTORY, role_of("v2/app", "tags")),
     Removal("v2", "app", Kind.DIRECTORY, role_of("v2", "app")),
 ]
-CONTENT = [f"v2/app/manifests/{HEAD}", f"v2/app/blobs/{BLOB}"]
+CONTENT = [f"v2/app/manifests/{MANIFEST}", f"v2/app/blobs/{BLOB}"]
 
 
 @pytest.mark.parametrize(
@@ -352,32 +352,32 @@ def test_content_that_is_referenced_again_is_no_longer_unreferenced() -> None:
 
 
 def test_added_moved_and_removed_tags_are_listed(workshop: Workshop) -> None:
-    workshop.plan["v2/app/manifests"] |= {"v1": Symlink(OTHER), "v2": Symlink(HEAD)}
-    (workshop.site / "v2/app/manifests/v3").symlink_to(HEAD)
+    workshop.plan["v2/app/manifests"] |= {"v1": Symlink(OTHER), "v2": Symlink(MANIFEST)}
+    (workshop.site / "v2/app/manifests/v3").symlink_to(MANIFEST)
     (workshop.site / "v2/app/manifests/odd").symlink_to("nowhere")
     changes = workshop.compare()
     name = RepositoryName("app")
     assert sorted(changes.tags, key=lambda change: change.tag) == [
-        TagChange(name, Tag("v1"), HEAD, OTHER),
-        TagChange(name, Tag("v2"), None, HEAD),
-        TagChange(name, Tag("v3"), HEAD, None),
+        TagChange(name, Tag("v1"), MANIFEST, OTHER),
+        TagChange(name, Tag("v2"), None, MANIFEST),
+        TagChange(name, Tag("v3"), MANIFEST, None),
     ]
     assert changes.tags_before == 2
 
 
 def test_a_directory_that_a_web_server_cannot_enter_is_made_public(workshop: Workshop) -> None:
-    for path in ("v2", "v2/app/blobs", f"v2/app/manifests/{HEAD}"):
+    for path in ("v2", "v2/app/blobs", f"v2/app/manifests/{MANIFEST}"):
         (workshop.site / path).chmod(0o700)
-    assert sorted(workshop.compare().chmod) == ["v2", "v2/app/blobs", f"v2/app/manifests/{HEAD}"]
+    assert sorted(workshop.compare().chmod) == ["v2", "v2/app/blobs", f"v2/app/manifests/{MANIFEST}"]
 
 
 def test_a_stray_file_beside_a_manifest_is_removed(workshop: Workshop) -> None:
-    (workshop.site / "v2/app/manifests" / HEAD / "stray@x").touch()
+    (workshop.site / "v2/app/manifests" / MANIFEST / "stray@x").touch()
     [removal] = workshop.compare().remove
-    assert (removal.path, removal.is_opaque) == (f"v2/app/manifests/{HEAD}/stray@x", True)
+    assert (removal.path, removal.is_opaque) == (f"v2/app/manifests/{MANIFEST}/stray@x", True)
 
 
-@pytest.mark.parametrize("name", [BLOB, HEAD])
+@pytest.mark.parametrize("name", [BLOB, MANIFEST])
 def test_damaged_content_gets_no_grace_period(workshop: Workshop, name: str) -> None:
     workshop.files.hash_unknown = True
     part = "blobs" if name == BLOB else "manifests"

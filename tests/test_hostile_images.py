@@ -375,8 +375,8 @@ PLANTED = [
     ["v2"],
     ["v2/app"],
     ["v2/app/blobs", "v2/app/manifests", "v2/app/tags", ".scr-export/tmp"],
-    ["v2/_catalog", "v2/app/tags/list", "v2/app/manifests/v1", "v2/app/manifests/HEAD", "v2/app/blobs/BLOB"],
-    ["v2/app/manifests/HEAD/HEAD", "v2/stray", "v2/app/manifests/stray", "v2/app/blobs/stray"],
+    ["v2/_catalog", "v2/app/tags/list", "v2/app/manifests/v1", "v2/app/manifests/MANIFEST", "v2/app/blobs/BLOB"],
+    ["v2/app/manifests/MANIFEST/MANIFEST", "v2/stray", "v2/app/manifests/stray", "v2/app/blobs/stray"],
     ["nginx.conf", "Caddyfile", ".scr-export/verified", ".scr-export/state.json"],
 ]
 
@@ -393,10 +393,10 @@ def test_links_planted_in_the_site_are_replaced(images: Path, site: Path, tmp_pa
     (outside / "1").write_text("precious")
     before = substance(outside)
     targets = {"directory": f"{outside}", "file": f"{outside}/1", "nothing": f"{outside}/new", "root": "../../.."}
-    head = f"vnd.oci.image.manifest.v1+json@{built.digest}"
+    name = f"vnd.oci.image.manifest.v1+json@{built.digest}"
     for places in PLANTED:
         for place in places:
-            path = site / place.replace("HEAD", head).replace("BLOB", next(iter(built.blobs)))
+            path = site / place.replace("MANIFEST", name).replace("BLOB", next(iter(built.blobs)))
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -441,8 +441,8 @@ def test_special_files_planted_in_the_site_are_replaced(images: Path, site: Path
     built = write_image(images / "app/v1")
     export(images, site)
     whole = registry(site)
-    head = f"vnd.oci.image.manifest.v1+json@{built.digest}"
-    places = ["nginx.conf", "v2/_catalog", "v2/app/tags/list", "v2/app/manifests/v1", f"v2/app/manifests/{head}/{head}"]
+    name = f"vnd.oci.image.manifest.v1+json@{built.digest}"
+    places = ["nginx.conf", "v2/_catalog", "v2/app/tags/list", "v2/app/manifests/v1", f"v2/app/manifests/{name}/{name}"]
     for place in [*places, f"v2/app/blobs/{next(iter(built.blobs))}", "v2/app/blobs/stray", "v2/stray"]:
         (site / place).unlink(missing_ok=True)
         plant(site / place, kind, tmp_path / "outside-0")

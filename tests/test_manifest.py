@@ -187,7 +187,7 @@ def test_unknown_keys_may_have_any_value() -> None:
         ('"CONFIG": {"Size": 9}', [9, 7]),
     ],
 )
-def test_the_last_of_equal_names_counts(more: str, sizes: list[int]) -> None:
+def test_the_last_of_equal_keys_counts(more: str, sizes: list[int]) -> None:
     """As clients written in Go read it; an object is read into the one before it."""
     raw = json.dumps(OCI)[:-1] + ", " + more.replace("D", f"sha256:{HEX}") + "}"
     assert [each.size for each in Manifest.parse(raw.encode()).blobs] == sizes

@@ -1,4 +1,4 @@
-"""`scr-export verify`: sound sites are sound, and each damage is told by its path."""
+"""`scr-export verify`: sound sites are sound, and each damage is reported with its path."""
 
 from __future__ import annotations
 
@@ -68,12 +68,13 @@ def write_signature(prefix: Path, subject: Built, seed: int = 5) -> Built:
     return write_artifact(prefix.with_name(prefix.name + built.digest), **fields, subject=subject)
 
 
-def head(built: Built) -> str:
+def entry(built: Built) -> str:
+    """The directory of the manifest."""
     return f"v2/app/manifests/{IMAGE}@{built.digest}"
 
 
 def inner(built: Built) -> str:
-    return f"{head(built)}/{IMAGE}@{built.digest}"
+    return f"{entry(built)}/{IMAGE}@{built.digest}"
 
 
 def blob(built: Built) -> str:
@@ -114,18 +115,18 @@ def page(site: Path, name: str) -> Path:
 
 
 def pages(built: Built) -> str:
-    """How the path of the pages begins that the way to the list of `app` leads to."""
+    """The start of the path of the directory that has the pages of `app`."""
     return "v2/app/tags/_pages@"
 
 
 def refers(built: Built) -> str:
-    """The list of what refers to the image by a type."""
+    """The list of the image's referrers of one type."""
     return f"v2/app/referrers/{built.digest}/application@x.sig@"
 
 
 def rename_head(site: Path, built: Built, name: str) -> None:
     """Give a manifest another type or digest by its names, and its tag with it."""
-    old, new = site / head(built), site / "v2/app/manifests" / name
+    old, new = site / entry(built), site / "v2/app/manifests" / name
     old.rename(new)
     (new / old.name).rename(new / name)
     relink(site / "v2/app/manifests/v1", name)
@@ -134,26 +135,38 @@ def rename_head(site: Path, built: Built, name: str) -> None:
 STRANGER = f"sha256:{'0' * 64}"
 Damage = tuple[Callable[[Path, Built], object], Callable[[Built], str], str]
 DAMAGES: dict[str, Damage] = {
-    "a blob is missing": (lambda s, b: (s / blob(b)).unlink(), head, "missing"),
+    "a blob is missing": (lambda s, b: (s / blob(b)).unlink(), entry, "missing"),
     "a blob has other bytes": (lambda s, b: flip(s / blob(b)), blob, "digest"),
-    "a blob is short": (lambda s, b: rewrite(s / blob(b), b"short"), head, "size"),
+    "a blob is short": (lambda s, b: rewrite(s / blob(b), b"short"), entry, "size"),
     "a blob is empty": (lambda s, b: rewrite(s / blob(b), b""), blob, "digest"),
     "a blob is private": (lambda s, b: (s / blob(b)).chmod(0o600), blob, "unreadable"),
-    "a blob is a link": (lambda s, b: relink(s / blob(b), "/etc/hostname"), head, "missing"),
-    "a manifest is missing": (lambda s, b: (s / inner(b)).unlink(), head, "unreadable"),
-    "a manifest has other bytes": (lambda s, b: rewrite(s / inner(b), b.raw + b"\n"), head, "digest"),
-    "a manifest is no JSON": (lambda s, b: rewrite(s / inner(b), b.raw[:-1]), head, "manifest"),
-    "a manifest is a link": (lambda s, b: relink(s / inner(b), "/etc/hostname"), head, "manifest"),
-    "a manifest is private": (lambda s, b: (s / inner(b)).chmod(0o600), head, "unreadable"),
-    "a head is private": (lambda s, b: (s / head(b)).chmod(0o700), head, "unreadable"),
-    "a head is missing": (lambda s, b: shutil.rmtree(s / head(b)), lambda b: "v2/app/manifests/v1", "tag"),
-    "a head has two files": (lambda s, b: (s / head(b) / "x@y").touch(), lambda b: f"{head(b)}/x@y", "left-over"),
-    "a head lies about the type": (
+    "a blob is a link": (lambda s, b: relink(s / blob(b), "/etc/hostname"), entry, "missing"),
+    "a manifest is missing": (lambda s, b: (s / inner(b)).unlink(), entry, "unreadable"),
+    "a manifest has other bytes": (lambda s, b: rewrite(s / inner(b), b.raw + b"\n"), entry, "digest"),
+    "a manifest is no JSON": (lambda s, b: rewrite(s / inner(b), b.raw[:-1]), entry, "manifest"),
+    "a manifest is a link": (lambda s, b: relink(s / inner(b), "/etc/hostname"), entry, "manifest"),
+    "a manifest is private": (lambda s, b: (s / inner(b)).chmod(0o600), entry, "unreadable"),
+    "a manifest directory is private": (
+        lambda s, b: (s / entry(b)).chmod(0o700),
+        entry,
+        "unreadable",
+    ),
+    "a manifest directory is missing": (
+        lambda s, b: shutil.rmtree(s / entry(b)),
+        lambda b: "v2/app/manifests/v1",
+        "tag",
+    ),
+    "a manifest directory has two files": (
+        lambda s, b: (s / entry(b) / "x@y").touch(),
+        lambda b: f"{entry(b)}/x@y",
+        "left-over",
+    ),
+    "a manifest name lies about the type": (
         lambda s, b: rename_head(s, b, f"{INDEX}@{b.digest}"),
         lambda b: f"v2/app/manifests/{INDEX}@{b.digest}",
         "digest",
     ),
-    "a head lies about the digest": (
+    "a manifest name lies about the digest": (
         lambda s, b: rename_head(s, b, f"{IMAGE}@{STRANGER}"),
         lambda b: f"v2/app/manifests/{IMAGE}@{STRANGER}",
         "digest",
@@ -168,12 +181,12 @@ DAMAGES: dict[str, Damage] = {
         "tag",
     ),
     "a tag is absolute": (
-        lambda s, b: relink(s / "v2/app/manifests/v1", str(s / head(b))),
+        lambda s, b: relink(s / "v2/app/manifests/v1", str(s / entry(b))),
         lambda b: "v2/app/manifests/v1",
         "tag",
     ),
     "a tag goes round about": (
-        lambda s, b: relink(s / "v2/app/manifests/v1", f"../manifests/{Path(head(b)).name}"),
+        lambda s, b: relink(s / "v2/app/manifests/v1", f"../manifests/{Path(entry(b)).name}"),
         lambda b: "v2/app/manifests/v1",
         "tag",
     ),
@@ -183,7 +196,7 @@ DAMAGES: dict[str, Damage] = {
         "tag",
     ),
     "a tag is not listed": (
-        lambda s, b: (s / "v2/app/manifests/v3").symlink_to(Path(head(b)).name),
+        lambda s, b: (s / "v2/app/manifests/v3").symlink_to(Path(entry(b)).name),
         lambda b: "v2/app/tags/_pages",
         "list",
     ),
@@ -351,7 +364,7 @@ def test_a_copy_of_a_site_is_sound(images: Path, image: Built, site: Path, tmp_p
     archive = subprocess.run(["tar", "-C", site, without, "-c", "."], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-C", elsewhere, "-x"], input=archive, check=True)
     report = verify(elsewhere)
-    assert report["faults"] == []  # what waited there for pulls in flight cannot be told from what is left over
+    assert report["faults"] == []  # unreferenced content cannot be distinguished from left-over files there
     assert {warning["code"] for warning in report["warnings"]} <= {"left-over"}
     (elsewhere / blob(image)).unlink()
     flip(next(elsewhere.glob("v2/team/app/blobs/*")))
@@ -365,13 +378,13 @@ def carry(site: Path, elsewhere: Path) -> Path:
 
 
 def test_referrers_are_checked_without_the_state(images: Path, site: Path, tmp_path: Path) -> None:
-    """Also where a referrer that was pruned still waits for pulls in flight."""
+    """Also while a removed referrer is still unreferenced content."""
     built = write_image(images / "app/v1")
     kept, gone = write_signature(images / "app@", built), write_signature(images / "app@", built, seed=6)
     export(images, site)
     shutil.rmtree(images / f"app@{gone.digest}")
     export(images, site)
-    assert {path.name for path in site.glob("v2/app/manifests/*@*")} >= {Path(head(b)).name for b in (kept, gone)}
+    assert {path.name for path in site.glob("v2/app/manifests/*@*")} >= {Path(entry(b)).name for b in (kept, gone)}
     assert (verify(site)["faults"], verify(site)["warnings"]) == ([], [])
     elsewhere = carry(site, tmp_path / "elsewhere")
     report = verify(elsewhere)
@@ -439,10 +452,10 @@ def cut_off(site: Path, built: Built) -> None:
     (site / "v2/.transfer").mkdir()
     (site / "v2/.transfer/link").symlink_to("end")
     (site / "v2/app/blobs/.sha256:0.Ab12Cd").write_bytes(b"half")
-    for directory in ("v2/app/blobs/.partial", f"{head(built)}/.partial"):
+    for directory in ("v2/app/blobs/.partial", f"{entry(built)}/.partial"):
         (site / directory).mkdir(mode=0)  # rsync's are closed to others
     (page(site, "@all").parent / ".@all.Ab12Cd").touch()
-    (site / "v2/app/manifests/.v1.Ab12Cd").symlink_to(Path(head(built)).name)
+    (site / "v2/app/manifests/.v1.Ab12Cd").symlink_to(Path(entry(built)).name)
     (site / f"v2/app/manifests/{IMAGE}@{STRANGER}").mkdir()
     (site / f"v2/app/tags/_pages@{'0' * 32}").mkdir()
 
@@ -451,12 +464,12 @@ def test_unfinished_files_of_a_transfer_are_a_warning(image: Built, site: Path, 
     """Also where its lists are old already and an untagged manifest has arrived before its blobs."""
     elsewhere = carry(site, tmp_path / "elsewhere")
     untagged = write_image(tmp_path / "other/app/v9", seed=9)
-    arrived = elsewhere / head(untagged)
+    arrived = elsewhere / entry(untagged)
     arrived.mkdir()
     (arrived / arrived.name).write_bytes(untagged.raw)
     assert {fault["code"] for fault in verify(elsewhere, status=1)["faults"]} == {"missing"}
     cut_off(elsewhere, image)
-    (elsewhere / "v2/app/manifests/v3").symlink_to(Path(head(image)).name)
+    (elsewhere / "v2/app/manifests/v3").symlink_to(Path(entry(image)).name)
     process = wait(start("verify", elsewhere, obedient=True))
     assert process.returncode == 0, process.stderr
     assert "chmod" not in process.stderr
@@ -468,7 +481,7 @@ def test_unfinished_files_of_a_transfer_are_a_warning(image: Built, site: Path, 
         "v2/app/blobs/.partial",
         "v2/app/blobs/.sha256:0.Ab12Cd",
         "v2/app/manifests/.v1.Ab12Cd",
-        f"{head(image)}/.partial",
+        f"{entry(image)}/.partial",
     ]
     [unfinished] = [warning for warning in report["warnings"] if warning["code"] == "unfinished"]
     assert "6 faults in lists and untagged manifests" in unfinished["what"]

@@ -25,12 +25,12 @@ _SECONDS = 10  # in which nginx starts its workers
 
 def manifest(work: Work) -> list[Line]:
     """CPU of nginx for a manifest by tag and by digest, against a static file."""
-    with _serving(work) as (site, head):
+    with _serving(work) as (site, manifest_name):
         plain = work.directory / "plain" / "manifest"
         plain.parent.mkdir(exist_ok=True)
-        plain.write_bytes((site / "v2/app/manifests" / head / head).read_bytes())
+        plain.write_bytes((site / "v2/app/manifests" / manifest_name / manifest_name).read_bytes())
         location = f'location ~ "^/plain/[a-z]+\\z" {{ root {work.directory}; }}'
-        paths = {"tag": ("1", 1.5), "digest": (head.partition("@")[2], 1.3)}
+        paths = {"tag": ("1", 1.5), "digest": (manifest_name.partition("@")[2], 1.3)}
         return [
             _by_cpu(work, f"a manifest by {what}", site, f"/v2/app/manifests/{name}", location, "/plain/manifest", goal)
             for what, (name, goal) in paths.items()
@@ -39,8 +39,8 @@ def manifest(work: Work) -> list[Line]:
 
 def blob(work: Work) -> list[Line]:
     """CPU of nginx for a blob, against the same file served plainly."""
-    with _serving(work) as (site, head):
-        document = json.loads((site / "v2/app/manifests" / head / head).read_bytes())
+    with _serving(work) as (site, manifest_name):
+        document = json.loads((site / "v2/app/manifests" / manifest_name / manifest_name).read_bytes())
         path = f"/v2/app/blobs/{document['layers'][0]['digest']}"
         location = f'location ~ "^/v2/.+/blobs/[^/]+\\z" {{ root {site}; }}'
         return [_by_cpu(work, f"a blob of {megabytes(work.size.blob)}", site, path, location, path, 1.02)]
@@ -62,7 +62,7 @@ def growth(work: Work) -> list[Line]:
 
 @contextmanager
 def _serving(work: Work) -> Iterator[tuple[Path, str]]:
-    """A site with one image, `app:1`, whose layer has the size of the blob to be served; and the image's head."""
+    """A site with one image, `app:1`, whose layer has the size of the blob to be served; and its manifest name."""
     need("nginx")
     images = work.directory / "served"
     if not images.exists():

@@ -189,8 +189,8 @@ def test_unfinished_files_of_a_transfer_are_not_carried(site: Path, tmp_path: Pa
     for directory in ("v2/.transfer", "v2/app/blobs/.partial", "v2/_pages@0/.partial"):
         (disk / directory).mkdir(parents=True)
         (disk / directory / "sha256:0").touch()
-    [head] = disk.glob("v2/app/manifests/*@*")
-    for file in ("blobs/.sha256:0.Ab12Cd", f"manifests/{head.name}/.{head.name}.Ab12Cd", "manifests/.1.Ab12Cd"):
+    [manifest] = disk.glob("v2/app/manifests/*@*")
+    for file in ("blobs/.sha256:0.Ab12Cd", f"manifests/{manifest.name}/.{manifest.name}.Ab12Cd", "manifests/.1.Ab12Cd"):
         (disk / "v2/app" / file).touch()
     mirror(disk, tmp_path / "there")
     assert [path for path in (tmp_path / "there").rglob("*") if path.name.startswith(".")] == []

@@ -94,7 +94,7 @@ class Client:
         return answer
 
     def pull(self, name: str, tag: str) -> str | None:
-        """Pull a tag with all that it names; its head, None if it is not there."""
+        """Pull a tag with all that it names; its manifest name, None if it is not there."""
         answer = self.ask("GET", f"/v2/{name}/manifests/{tag}")
         return None if answer.is_unknown() else self._follow(name, answer)
 
@@ -106,14 +106,14 @@ class Client:
         return self.pull_digest(name, answer.fields.get("docker-content-digest", str(answer)))
 
     def pull_digest(self, name: str, digest: str) -> str | None:
-        """Pull what must be there, by digest; its head, None if this client has it."""
+        """Pull what must be there, by digest; its manifest name, None if this client has it."""
         self._linger()
         if self._is_had(name, digest):
             return None
         answer = self.ask("GET", f"/v2/{name}/manifests/{digest}")
-        head = self._follow(name, answer)
-        _check(head.endswith(f"@{digest}"), "another manifest", answer)
-        return head
+        manifest_name = self._follow(name, answer)
+        _check(manifest_name.endswith(f"@{digest}"), "another manifest", answer)
+        return manifest_name
 
     def pull_blob(self, name: str, digest: str, size: int) -> None:
         """Get a blob that must be there, unless this client has it."""
@@ -237,13 +237,13 @@ def read_whole(client: Client, stage: Stage) -> None:
     registry = stage.site / "v2"
     linked = tag_targets(stage.site)
     for name, tag in sorted(stage.before.keys() | stage.after.keys()):
-        head = client.pull(name, tag)
-        assert head == linked.get((name, tag))
-        assert head in (stage.before.get((name, tag)), stage.after.get((name, tag)))
+        manifest_name = client.pull(name, tag)
+        assert manifest_name == linked.get((name, tag))
+        assert manifest_name in (stage.before.get((name, tag)), stage.after.get((name, tag)))
     for path in registry.glob("**/manifests/*/*@*"):
         if not path.parent.is_symlink():
-            head = client.pull_digest(_repository(registry, path.parent), path.name.partition("@")[2])
-            assert head in (path.name, None)
+            manifest_name = client.pull_digest(_repository(registry, path.parent), path.name.partition("@")[2])
+            assert manifest_name in (path.name, None)
     for path in registry.glob("**/blobs/*:*"):
         client.pull_blob(_repository(registry, path), path.name, path.stat().st_size)
     for name in client.listed("/v2/_catalog", "repositories") or ():
@@ -377,21 +377,21 @@ def pull_until(deadline: float, world: World, port: int, seed: int) -> Counter[s
             name, tag = chance.choice(STAY + COME)
             patient = chance.random() < 0.1
             try:
-                head = _pull(client, name, tag, by_digest=chance.random() < 0.5)
+                manifest_name = _pull(client, name, tag, by_digest=chance.random() < 0.5)
                 _read_lists(client, name)
             except (Lost, OSError, http.client.HTTPException, ValueError) as error:
                 there = tree(world.site / "v2" / name)
                 journal = world.journal.read_text().splitlines()[-300:]
                 raise Lost("\n".join([repr(error), *client.trail, there, *journal])) from None
-            seen[f"{name}:{tag} {head}"] += 1
+            seen[f"{name}:{tag} {manifest_name}"] += 1
     return seen
 
 
 def _pull(client: Client, name: str, tag: str, *, by_digest: bool) -> str | None:
-    head = client.pull_as_docker(name, tag) if by_digest else client.pull(name, tag)
-    if head is None and (name, tag) in STAY:
+    manifest_name = client.pull_as_docker(name, tag) if by_digest else client.pull(name, tag)
+    if manifest_name is None and (name, tag) in STAY:
         raise Lost("a tag that is always there is not")
-    return head
+    return manifest_name
 
 
 def _read_lists(client: Client, name: str) -> None:
@@ -432,9 +432,9 @@ def _check_the_end(world: World, client: Client) -> None:
     """An export that nobody disturbs makes the site what IMAGES is."""
     assert _export(world).status == 0
     for name, tag in STAY + COME:
-        head = client.pull(name, tag)
+        manifest_name = client.pull(name, tag)
         there = (world.images / name / tag).exists()
-        assert (head or "@").partition("@")[2] == (world.digest(name, tag) if there else "")
+        assert (manifest_name or "@").partition("@")[2] == (world.digest(name, tag) if there else "")
     assert forked.run("verify", str(world.site)).status == 0
 
 

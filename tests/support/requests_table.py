@@ -130,7 +130,7 @@ class Published:
             "app": self.name("oci/app:1"),
             "digest": oci.digest,
             "hex": oci.digest.removeprefix("sha256:"),
-            "head": f"{oci.media_type.removeprefix('application/')}@{oci.digest}",
+            "manifest": oci.manifest_name,
             "other-digest": docker.digest,
             "layer": json.loads(oci.raw)["layers"][0]["digest"],
             "other-layer": json.loads(docker.raw)["layers"][0]["digest"],
@@ -465,7 +465,7 @@ METHODS = [
         *("/v2/", "/v2", "/v2/_catalog", "/v2/nothing", "/v2/Oci/app/manifests/1", "/v2/<app>/tags/list"),
         *("/v2/<app>/manifests/1", "/v2/<app>/manifests/<digest>", "/v2/<app>/manifests/none"),
         *("/v2/<app>/blobs/<layer>", "/v2/<app>/blobs/uploads/", "/v2/<app>/referrers/<digest>"),
-        *("/v2/<app>/manifests/<head>/<head>", "/v2/<app>/tags/list?n=1", "/v2/_catalog?n=x"),
+        *("/v2/<app>/manifests/<manifest>/<manifest>", "/v2/<app>/tags/list?n=1", "/v2/_catalog?n=x"),
         *("/v2/<app>/referrers/<none>", "/v2/<app>/referrers/<digest>?artifactType=a/b", "/v2/no/referrers/<none>"),
     )
 ]
@@ -496,10 +496,18 @@ INSIDE = [
     *("/v2/..%2f.scr-export%2fsecret", "/v2/%2e%2e/.scr-export/secret", "/v2/%2e%2e%2fnginx.conf"),
     *("/v2/<app>/manifests/../../../../.scr-export/secret", "/v2/..%5c.scr-export%5csecret"),
     *("/v2/<app>/manifests/..%2f..%2f..%2f..%2fnginx.conf", "/v2/<app>/blobs/..%2f..%2f..%2f..%2fnginx.conf"),
-    *("/v2/_scr", "/v2/_scr/", "/v2/_scr/<app>/manifests/<head>", "/v2/_scr/<app>/manifests/<head>/<head>"),
-    *("/v2/%5fscr/<app>/manifests/<head>", "/v2//_scr/<app>/manifests/<head>", "/v2/x/../_scr/<app>/manifests/<head>"),
-    *("/v2/<app>/manifests/<head>", "/v2/<app>/manifests/<head>/", "/v2/<app>/manifests/<head>/<head>"),
-    *("/v2/<app>/manifests/<head>%2f<head>", "/v2/<app>/manifests/1/<head>", "/v2/<app>/manifests/1%2f<head>"),
+    *("/v2/_scr", "/v2/_scr/", "/v2/_scr/<app>/manifests/<manifest>", "/v2/_scr/<app>/manifests/<manifest>/<manifest>"),
+    *(
+        "/v2/%5fscr/<app>/manifests/<manifest>",
+        "/v2//_scr/<app>/manifests/<manifest>",
+        "/v2/x/../_scr/<app>/manifests/<manifest>",
+    ),
+    *("/v2/<app>/manifests/<manifest>", "/v2/<app>/manifests/<manifest>/", "/v2/<app>/manifests/<manifest>/<manifest>"),
+    *(
+        "/v2/<app>/manifests/<manifest>%2f<manifest>",
+        "/v2/<app>/manifests/1/<manifest>",
+        "/v2/<app>/manifests/1%2f<manifest>",
+    ),
     *("/v2/<app>/manifests/vnd.oci.image.manifest.v1%2bjson%40<digest>", "/v2/<app>/manifests/@<digest>"),
     *("/v2/<app>/manifests/", "/v2/<app>/manifests", "/v2/<app>/blobs/", "/v2/<app>/blobs", "/v2/<app>/tags"),
     *("/v2/<app>/tags/", "/v2/<app>/", "/v2/<app>", "/v2/_catalog/", "/v2/<app>/tags/list/"),
@@ -514,10 +522,10 @@ INSIDE = [
     *("/v2/<app>/tags/_pages", "/v2/<app>/tags/_pages/@all", "/v2/<app>/tags/_pages/1@1", "/v2/<app>/tags/list/@all"),
     *("/v2/<app>/referrers", "/v2/<app>/referrers/", "/v2/<app>/referrers/<digest>/"),
     "/v2/<app>/referrers/<digest>/@all",
-    *("/v2/<app>/referrers/<digest>%2f@all", "/v2/<app>/referrers/..%2fmanifests%2f<head>%2f<head>"),
+    *("/v2/<app>/referrers/<digest>%2f@all", "/v2/<app>/referrers/..%2fmanifests%2f<manifest>%2f<manifest>"),
 ]
 LIST_PATHS = ("/v2/<app>/tags/list", "/v2/_catalog")
-# no entry of a list, and no way to a file
+# no entry of a list, and no path of a file
 HOSTILE_LAST = [
     *("../list", "..%2flist", "..%2f..%2fsecret", "..%2f..%2f..%2f..%2fnginx.conf", "%2e%2e/%2e%2e/secret"),
     "/etc/passwd",

@@ -34,7 +34,7 @@ def debian(request: pytest.FixtureRequest) -> Iterator[RootFilesystem]:
 
 
 def test_the_first_command_installs_exports_serves_and_pulls_as_root_then_as_a_user(debian: RootFilesystem) -> None:
-    """Python and nginx are missing at first: root installs them, and a user is told how."""
+    """Python and nginx are missing at first: root installs them, and a user gets the command."""
     command = _commands()[0]
     refused = debian.run(f"cd scr-export && {command}", user="visitor")
     assert refused.returncode == 1, refused.stdout

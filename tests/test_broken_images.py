@@ -1,4 +1,4 @@
-"""IMAGES broken at random: each export ends in words, loses nothing that is served, and publishes what is sound.
+"""IMAGES broken at random: each export ends with a report, keeps what is served, and publishes sound images.
 
 A case follows from its number alone, which is in the name of its test. `SCR_TEST_SEED` is the first number (0) and
 `SCR_TEST_CASES` how many there are:
@@ -40,7 +40,7 @@ ManifestPaths = dict[str, str]  # path below IMAGES -> where in `v2/` its manife
 
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[Exporter]:
-    """The exporter as somebody whom modes bind."""
+    """The exporter as a user who cannot read every file."""
     warm()
     with closing(Exporter(USER)) as exporter:
         yield exporter
@@ -117,7 +117,7 @@ class Breaker:
             document = json.loads(path.read_bytes())
         except (ValueError, RecursionError):
             return "a manifest that was broken before"
-        told = [self._edit(document) for _ in range(self.chance.randint(1, 2))]
+        edits = [self._edit(document) for _ in range(self.chance.randint(1, 2))]
         text = json.dumps(document)
         for word, long in {"@deep": "[" * 50_000 + "]" * 50_000, "@digits": "9" * 5000}.items():
             text = text.replace(f'"{word}"', long)
@@ -126,10 +126,10 @@ class Breaker:
             text = f'{text[:at]}"digest": "twice", "digest": 1, {text[at:]}'
         raw = text.encode()
         if path.name != MANIFEST and self.chance.random() < 0.7:
-            told.append(self._put_right(path, raw))
+            edits.append(self._put_right(path, raw))
         else:
             self._write(path, raw)
-        return f"{self._name(path)}: {', '.join(told)}"
+        return f"{self._name(path)}: {', '.join(edits)}"
 
     def _edit(self, document: Any) -> str:
         nodes = [node for node in _nodes(document) if node]

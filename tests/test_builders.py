@@ -109,7 +109,7 @@ def test_writing_again_leaves_nothing_old_and_no_inode_behind(tmp_path: Path) ->
 
 
 def test_optional_fields_are_written(tmp_path: Path) -> None:
-    """What is asked for is in the manifest, and what is not asked for is not."""
+    """A field is in the manifest if it was requested, and only then."""
     plain = builders.write_image(tmp_path / "plain", media_type_field=False)
     assert manifest(plain).keys() == {"schemaVersion", "config", "layers"}
     rich = builders.write_image(

@@ -270,7 +270,7 @@ def test_a_closed_pipe_causes_no_traceback(images: Path, site: Path) -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "7"])
 def test_every_number_of_jobs_hashes_every_blob(images: Path, site: Path, jobs: str) -> None:
-    """Large and small ones: hashed once, and each told when a byte of it is another."""
+    """Large and small blobs are hashed once, and each is reported when one of its bytes differs."""
     blobs: dict[Path, bytes] = {}
     for name, size in (("large", 2**20), ("small", 2**10)):
         built = write_image(images / name / "v1", seed=size, layer_size=size)
@@ -280,8 +280,8 @@ def test_every_number_of_jobs_hashes_every_blob(images: Path, site: Path, jobs: 
     assert_whole(site)
     for file, blob in blobs.items():
         file.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
-    told = export(images, site, "--jobs", jobs, status=1)["faults"]
-    assert sorted(fault["what"].split()[0] for fault in told) == sorted(file.name for file in blobs)
+    faults = export(images, site, "--jobs", jobs, status=1)["faults"]
+    assert sorted(fault["what"].split()[0] for fault in faults) == sorted(file.name for file in blobs)
 
 
 def test_a_terminal_shows_progress(images: Path, site: Path) -> None:

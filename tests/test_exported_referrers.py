@@ -51,7 +51,7 @@ def test_a_removed_referrer_is_no_longer_listed(images: Path, site: Path, tmp_pa
     export(images, site)
     shutil.rmtree(images / "app/sig")
     report = export(images, site)
-    assert report["unreferenced"]["count"]  # its content still waits for pulls in flight
+    assert report["unreferenced"]["count"]  # its content stays for the grace period
     assert report["removed"]["lists"] == 1  # the one of its type
     assert report["changed"]["lists"] == 2
     assert referrers(site, "app", subject.digest) == {sbom.digest}

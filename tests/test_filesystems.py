@@ -71,7 +71,7 @@ def files(report: Report) -> tuple[int, int, int]:
 
 
 def write_twice(images: Path) -> tuple[Built, int]:
-    """One index in two repositories; how many files it has."""
+    """Write one index to two repositories. Returns it, and the number of its files."""
     write_index(images / "app/v1")
     built = write_index(images / "team/app/v1")
     return built, len(built.blobs) + len(built.manifests)

@@ -149,7 +149,7 @@ def test_an_export_to_a_read_only_site_fails_in_one_line(images: Path, disk: Pat
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory that another user can enter, with images of root's and a site of nobody's."""
+    """A directory that another user can enter, with images of root and a site of the user `nobody`."""
     with tempfile.TemporaryDirectory() as path:
         shared = Path(path)
         for directory in (shared, shared / "images", shared / "site"):

@@ -13,7 +13,7 @@ from tests.support.runner import assert_whole, export, fresh, registry
 
 
 def let_time_pass(site: Path, seconds: float) -> None:
-    """Put back what the state notes as the times since when content is unreferenced."""
+    """Move the noted times, since when content is unreferenced, into the past."""
     path = site / ".scr-export/state.json"
     state = json.loads(path.read_bytes())
     state["unreferenced"] = {name: since - seconds for name, since in state["unreferenced"].items()}
@@ -33,7 +33,7 @@ def test_tags_are_removed_at_once_and_content_after_the_grace_period(images: Pat
     assert left == {"blobs", "manifests", old.manifest_name, *old.blobs}
     assert json.loads((site / "v2/_catalog").read_bytes()) == {"repositories": ["app"]}
     again = export(images, site)
-    assert again["unreferenced"] == report["unreferenced"]  # waiting does not begin anew
+    assert again["unreferenced"] == report["unreferenced"]  # the grace period does not begin again
     export(images, site, "--grace", "0")
     assert registry(site) == fresh(images, tmp_path)
 

@@ -1,4 +1,4 @@
-"""An export that dies, or is told to stop, before any one of its changes to the disk."""
+"""Exports that are killed or interrupted before any of their changes to the disk."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ def parse(document: object) -> Manifest:
 def problems(raw: bytes) -> list[str]:
     with pytest.raises(InvalidManifest) as caught:
         Manifest.parse(raw)
-    told = [defect.what for defect in caught.value.defects]
-    assert told
-    assert all(len(problem) < 400 for problem in told)
-    return told
+    texts = [defect.what for defect in caught.value.defects]
+    assert texts
+    assert all(len(problem) < 400 for problem in texts)
+    return texts
 
 
 @pytest.mark.parametrize("media_type", sorted(mediatype.MANIFESTS))

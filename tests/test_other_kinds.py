@@ -1,4 +1,4 @@
-"""What lies below IMAGES in another form than skopeo's `dir:` is told, however broken it is."""
+"""Images in other forms than skopeo's `dir:` are reported, even if they are broken."""
 
 from __future__ import annotations
 

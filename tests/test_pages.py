@@ -95,7 +95,7 @@ def test_every_page_is_found_from_every_entry(tmp_path: Path, name: str | None, 
 
 
 def test_a_name_that_is_too_long_has_no_page(tmp_path: Path) -> None:
-    """What is there is right, with its link; where a name of a file would be too long there is nothing."""
+    """Each page that exists is right, with its link. Where the file name would be too long, there is no page."""
     reader = Reader(tmp_path, None, LONG_NAMES)
     for position, last in enumerate(reader.listing.entries, 1):
         for written in {last, last.replace("/", "%2F")}:

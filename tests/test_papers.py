@@ -15,8 +15,8 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
 def test_the_readme_names_every_option_of_an_export_and_no_other() -> None:
-    told = wait(start("export", "--help")).stdout
-    options = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", told, re.MULTILINE)) - {"--help"}
+    help_text = wait(start("export", "--help")).stdout
+    options = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE)) - {"--help"}
     section = (CHECKOUT / "README.md").read_text().partition("| option | |")[2].partition("\n\n")[0]
     assert set(re.findall(r"`(?:-\w`, `)?(--[a-z-]+)[^`]*`", section)) == options
 

@@ -1,4 +1,4 @@
-"""Power cuts: what is on the disk before each change of an export, where names got there ahead of bytes."""
+"""Power cuts: the disk before each change of an export, where names were written before bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BTRFS_START_SYNC, BTRFS_WAIT_SYNC = 0x80089418, 0x40089416  # linux/btrfs.h
 
 
 class Disk:
-    """A file system in a file; a copy of that file is what a power cut leaves."""
+    """A file system in a file. A copy of that file is the disk after a power cut."""
 
     def __init__(self, kind: str, image: Path, path: Path) -> None:
         self.path = path
@@ -52,7 +52,7 @@ class Disk:
 
     @contextmanager
     def mounted(self, image: Path | None = None) -> Iterator[None]:
-        """The disk itself, or what a power cut left of it."""
+        """Mount the disk, or a copy of it after a power cut."""
         with mounted("-o", OPTIONS[self._kind], image or self._image, self.path):
             yield
 
@@ -84,7 +84,7 @@ class Disk:
 
 
 class Stage:
-    """A site on a disk, new images that nobody flushed, and an export that the power can cut before any change."""
+    """A site on a disk, new images that were not flushed, and an export with a power cut before each change."""
 
     def __init__(self, name: str, disk: Disk, tmp_path: Path, memory: Path) -> None:
         self.disk, self.site = disk, disk.path / "site"
@@ -114,7 +114,7 @@ class Stage:
         return ended.status, ended.stderr
 
     def export_and_die(self, flush: int) -> None:
-        """Export until the disk would be flushed for the n-th time, as one does who finds that too slow."""
+        """Export, and kill the export before the n-th flush, as an impatient operator does."""
         flushes = 0
 
         def settle(tree: site_tree.Tree) -> None:
@@ -150,7 +150,7 @@ class Stage:
         return sorted(self._memory.glob("*.cut"))
 
     def assert_as_before_or_after(self) -> None:
-        """Every tag is whole and one of the two, and what else is answered was not cut short."""
+        """Every tag is whole and is the old or the new one, and no page was cut short."""
         found = tag_targets(self.site)
         for key, target in found.items():
             assert target in (self.before.get(key), self.after.get(key))
@@ -160,8 +160,8 @@ class Stage:
             assert path.is_dir() or json.loads(path.read_bytes())
 
     def assert_healed(self, cut: Path, exporter: Exporter) -> None:
-        """The next export ends where one that nothing disturbed does."""
-        if cut.stem.endswith("-0"):  # nobody had flushed the images: they are copied again
+        """The next export makes the same site as an export that was not interrupted."""
+        if cut.stem.endswith("-0"):  # the images were not flushed: they are copied again
             shutil.rmtree(self._images, ignore_errors=True)
             shutil.copytree(self._kept, self._images)
         ended = exporter.run(*self._arguments)
@@ -210,7 +210,7 @@ def test_the_power_may_fail_before_any_change(
 
 @pytest.mark.parametrize("disk", ["ext4"], indirect=True)
 def test_the_power_may_fail_after_an_export_that_died_before_its_sync(disk: Disk, tmp_path: Path, memory: Path) -> None:
-    """What it left is in place, and not on the disk."""
+    """Its files have their names, and are not on the disk yet."""
     with disk.mounted():
         stage = Stage("index", disk, tmp_path, memory)
         stage.export_and_die(1)
@@ -237,7 +237,7 @@ def test_content_stays_on_the_disk_while_a_tag_there_needs_it(
 
 @pytest.mark.parametrize("disk", MAKE, indirect=True)
 def test_an_export_without_sync_fails_these_tests(disk: Disk, tmp_path: Path, memory: Path) -> None:
-    """These tests can fail: without flushing, a tag leads to a manifest that is empty."""
+    """So these tests can fail: without a flush, a tag leads to an empty manifest."""
     with disk.mounted():
         stage = Stage("index", disk, tmp_path, memory)
         stage.export(disk.commit, flush=lambda _: site_tree.before_change())

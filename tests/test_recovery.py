@@ -38,7 +38,7 @@ def test_a_stray_file_in_a_manifest_directory_is_removed(images: Path, site: Pat
 
 @pytest.mark.parametrize("way", ["absent", "elsewhere", "a directory", "a file"])
 def test_unused_pages_are_written_again(images: Path, site: Path, way: str) -> None:
-    """A power cut may have left any of them empty: only what the link points to was settled on the disk."""
+    """A power cut may have left any of them empty: only the directory that the link points to was synced."""
     write_image(images / "app/v1")
     write_image(images / "app/v2", seed=2)
     export(images, site)

@@ -117,7 +117,7 @@ def test_a_descriptor_has_the_type_and_annotations_of_its_manifest(each: Manifes
 
 
 def test_a_descriptor_from_a_referrers_tag_is_made_from_the_manifest() -> None:
-    """The index may have been written by who knew nothing of types and annotations."""
+    """The index may lack types and annotations, where an old client wrote it."""
     old = manifest(artifactType=SIG, annotations={"a": "b"})
     listing = index(old)
     known = {each.digest: each for each in (old, listing)}

@@ -41,10 +41,10 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[Row, str]:
     """What an export says of each row that a client refuses."""
     place = tmp_path_factory.mktemp("refused")
     write_rows(place, place / "images", REFUSED)
-    told: dict[str, list[str]] = defaultdict(list)
+    reported: dict[str, list[str]] = defaultdict(list)
     for fault in export(place / "images", place / "site", "--dry-run", status=1)["faults"]:
-        told[fault["path"]].append(fault["what"])
-    return {row: "; ".join(told[f"{number}/v1"]) for number, row in enumerate(REFUSED)}
+        reported[fault["path"]].append(fault["what"])
+    return {row: "; ".join(reported[f"{number}/v1"]) for number, row in enumerate(REFUSED)}
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ v2/charts/demo/tags/list -> _pages/@all
 
 
 def short(text: str) -> str:
-    """With eight digits of every digest, which is enough to tell them apart."""
+    """Shorten every digest to eight digits, which still differ."""
     return re.sub(r"((?:sha\d+:|_pages@)[0-9a-f]{8})[0-9a-f]+", r"\1", text)
 
 
@@ -226,7 +226,7 @@ def test_two_links_lead_to_the_pages_of_a_list(images: Path, site: Path) -> None
 
 
 def test_a_list_and_all_its_pages_change_at_once(images: Path, site: Path, tmp_path: Path) -> None:
-    """What is listed is there, at every instant: a tag is made before it is listed, and listed no more when it goes."""
+    """At every instant, each listed tag exists: it is created before it is listed, and removed after that."""
     for tag in ("v1", "v2"):
         write_image(images / "app" / tag)
     export(images, site)
@@ -252,6 +252,6 @@ def test_a_list_and_all_its_pages_change_at_once(images: Path, site: Path, tmp_p
 
 
 def _pages(site: Path) -> list[object]:
-    """A list, and whatever its pages say."""
+    """A list, and the text of all its pages."""
     directory = site / "v2/app/tags/_pages"
     return [tags(site, "app"), {path.name: path.read_text() for path in sorted(directory.iterdir())}]

@@ -26,7 +26,7 @@ TYPE = {
                (?:(?:\+|%2[Bb])(?P<scr_c>[\w.-]{1,60}))?\Z""",
     "Caddyfile": r"^([A-Za-z0-9][\w.-]{0,63})/([A-Za-z0-9][\w.-]{0,119})(?:[+\x20]([\w.-]{1,60}))?$",
 }
-# Each place that has the pattern of a name or a digest, told by what only such a place has.
+# Each place that has the pattern of a name or a digest, found by text that only such a place has.
 NAMES = {"nginx.conf": r"\[a-z0-9\]\+\+\(\?:\(\?:\[", "Caddyfile": r"\[a-z0-9\]\+\(\?:\(\?:\["}
 
 

@@ -61,7 +61,7 @@ def test_the_text_reports_the_same(image: Built, site: Path) -> None:
 
 
 def write_signature(prefix: Path, subject: Built, seed: int = 5) -> Built:
-    """Write what refers to an image, without a tag: `prefix` and its digest are its directory."""
+    """Write a referrer without a tag. Its directory is named by `prefix` and its digest."""
     fields: dict[str, Any] = {"seed": seed, "artifact_type": "application/x.sig", "empty_config": True}
     with tempfile.TemporaryDirectory() as scratch:
         built = write_artifact(Path(scratch), **fields, subject=subject)
@@ -307,8 +307,8 @@ def test_each_damage_is_reported(sound: tuple[Path, Built], site: Path, name: st
     path = where(sound[1])  # with the start of the name of a directory of pages
     found = {(f.path, f.code) for f in report.problems.faults}
     assert any(
-        told == code and (at.startswith(path) if path.endswith("@") and "_pages" in path else at == path)
-        for at, told in found
+        found_code == code and (at.startswith(path) if path.endswith("@") and "_pages" in path else at == path)
+        for at, found_code in found
     ), found
     assert all(fault.what and fault.remedy for fault in report.problems.faults)
     assert listing(site) == before

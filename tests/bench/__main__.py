@@ -48,7 +48,7 @@ _NOT_MEASURED = "not measured"
 def main() -> int:
     """Measure what was asked for; 1 if a row could not be measured, 130 if interrupted.
 
-    A goal that is missed is told in the table.
+    A missed goal is marked in the table.
     """
     options = _options()
     os.umask(0o022)
@@ -73,11 +73,11 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    told = "\n".join(f"  {name:10}{(row.__doc__ or '').strip()}" for name, row in ROWS.items())
+    rows = "\n".join(f"  {name:10}{(row.__doc__ or '').strip()}" for name, row in ROWS.items())
     parser = argparse.ArgumentParser(
         prog="tests/bench/run",
         description="Measure what an export and its site cost. Ratios count within one run only.",
-        epilog=f"rows (default: all):\n{told}",
+        epilog=f"rows (default: all):\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", choices=[*ROWS, []], help="what to measure")

@@ -58,7 +58,7 @@ def changed(work: Work) -> list[Line]:
     generation = iter(range(1, 1_000))
 
     def exported() -> Cost:
-        cost(export(work.standard, site, "--verify", "size", "--grace", "0"))  # what the last one let go of goes
+        cost(export(work.standard, site, "--verify", "size", "--grace", "0"))  # removes unreferenced content
         label = f"generation {next(generation)}"
         for number in range(0, work.size.images, 100):
             trees.write_image(trees.path_of(work.standard, number), f"{number}, {label}")
@@ -71,13 +71,13 @@ def bare(work: Work) -> list[Line]:
     """What an export asks of the system, and nothing else, against `cp -al`."""
     site, linked = work.site(work.standard, "--verify", "size"), work.linked()
 
-    def told(what: str, asked: Callable[[], float]) -> Line:
+    def row(what: str, asked: Callable[[], float]) -> Line:
         ours, theirs = in_turns(asked, lambda: linked().wall, work.size.pairs)
         return compared(f"bare system calls of an export, to {what}", ours, "cp -al", theirs, unit=seconds)
 
     return [
-        told("look", lambda: _bare(work, "look", work.standard, site)),
-        told("make", lambda: _bare(work, "make", site, work.fresh())),
+        row("look", lambda: _bare(work, "look", work.standard, site)),
+        row("make", lambda: _bare(work, "make", site, work.fresh())),
     ]
 
 
@@ -123,11 +123,11 @@ def start(work: Work) -> list[Line]:
     command = export(images, work.site(images))
     ours, bare = in_turns(partial(cost, command), partial(cost, [sys.executable, "-c", "pass"]), work.size.short)
     more = Spread.of([one.cpu - other.cpu for one, other in zip(ours, bare, strict=True)])
-    told = milliseconds(median(c.cpu for c in ours)), f"python -c pass: {milliseconds(median(c.cpu for c in bare))}"
+    values = milliseconds(median(c.cpu for c in ours)), f"python -c pass: {milliseconds(median(c.cpu for c in bare))}"
     ratio = f"+{milliseconds(more.median)} ({milliseconds(more.least)} .. {milliseconds(more.most)})"
     goal = f"<= +{milliseconds(_MORE_AT_START)}"
     missed = verdict(more.median, _MORE_AT_START, milliseconds)
-    return [Line("export of 2 images, nothing changed, CPU", *told, ratio, goal, missed)]
+    return [Line("export of 2 images, nothing changed, CPU", *values, ratio, goal, missed)]
 
 
 def tree(work: Work) -> list[Line]:
@@ -176,7 +176,7 @@ def _paired(
 
 
 def _bare(work: Work, *arguments: str | Path) -> float:
-    """Seconds, as the program itself tells them."""
+    """Seconds, as the program itself reports them."""
     work.settle()
     command = [sys.executable, "-m", "tests.bench.bare", *arguments]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -226,5 +226,5 @@ def _peak(images: int, costs: Sequence[Cost]) -> Line:
 
 
 def _du(option: str, *directories: Path) -> list[int]:
-    told = subprocess.run(["du", "-s", option, *directories], check=True, capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in told.splitlines()]
+    output = subprocess.run(["du", "-s", option, *directories], check=True, capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in output.splitlines()]

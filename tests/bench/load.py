@@ -30,10 +30,10 @@ def client(seconds: float) -> str:
 def by_wrk(port: int, path: str, seconds: int) -> int:
     """The same by wrk."""
     command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", f"http://{HOST}:{port}{path}"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    count = re.search(r"([0-9]+) requests in", told)
-    if not count or "Non-2xx" in told or "Socket errors" in told:
-        raise NotMeasured(" ".join(told.split()))
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    count = re.search(r"([0-9]+) requests in", output)
+    if not count or "Non-2xx" in output or "Socket errors" in output:
+        raise NotMeasured(" ".join(output.split()))
     return int(count[1])
 
 

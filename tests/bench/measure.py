@@ -58,7 +58,7 @@ class Line:
     against: str = ""
     ratio: str = ""
     goal: str = ""
-    verdict: str = "told"
+    verdict: str = "measured"
 
 
 def cost(command: Command) -> Cost:
@@ -93,16 +93,16 @@ def compared(
 ) -> Line:
     """The line of a ratio, pair by pair, that shall not be above `goal`."""
     ratio = Spread.of([one / two for one, two in zip(measured, against, strict=True)])
-    told = unit(median(measured)), f"{other}: {unit(median(against))}"
+    values = unit(median(measured)), f"{other}: {unit(median(against))}"
     if goal is None:
-        return Line(row, *told, str(ratio))
-    return Line(row, *told, str(ratio), f"<= {goal}", verdict(ratio.median, goal))
+        return Line(row, *values, str(ratio))
+    return Line(row, *values, str(ratio), f"<= {goal}", verdict(ratio.median, goal))
 
 
 def by_clock(
     row: str, measured: Sequence[Cost], other: str, against: Sequence[Cost], goal: float | None = None
 ) -> Line:
-    """The line of a ratio by the clock; how much of either was CPU is told beside it."""
+    """The line of a ratio by the clock; the CPU time of either stands beside it."""
     walls, cpus = [c.wall for c in measured], f" (CPU {median(c.cpu for c in measured):.2f})"
     line = compared(row, walls, other, [c.wall for c in against], goal, unit=seconds)
     of_other = f" (CPU {median(c.cpu for c in against):.2f})"

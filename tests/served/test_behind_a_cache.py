@@ -51,10 +51,10 @@ class Origin:
     def statuses(self, path: str) -> list[int]:
         """The answers to requests for a path, in their order."""
         lines = self.asked.read_text().splitlines() if self.asked.exists() else []
-        return [int(line.split()[-1]) for line in map(_told, lines) if line.split()[0].startswith(path)]
+        return [int(line.split()[-1]) for line in map(_path_and_status, lines) if line.split()[0].startswith(path)]
 
 
-def _told(line: str) -> str:
+def _path_and_status(line: str) -> str:
     """A line of either server's log as path and status."""
     if not line.startswith("{"):
         return line
@@ -89,7 +89,7 @@ def varnish(origin: int, tmp: Path) -> Server:
 
 
 def nginx(origin: int, tmp: Path) -> Server:
-    """nginx that does as it is told."""
+    """An nginx that obeys the headers of the site."""
     return _nginx_cache(origin, tmp, "proxy_cache_valid any 1m;")
 
 
@@ -138,7 +138,7 @@ def origin_name(request: pytest.FixtureRequest) -> str:
 
 
 FRONTS: dict[str, Front] = {each.__name__: each for each in (apache, varnish, nginx, nginx_revalidating)}
-AT_ONCE = ("apache", "varnish", "nginx")  # the other one was told to keep everything for a second, and no longer
+AT_ONCE = ("apache", "varnish", "nginx")  # the other one is configured to keep everything for one second
 REVALIDATES = ("varnish", "nginx_revalidating")  # the others do not keep what says `no-cache`
 
 

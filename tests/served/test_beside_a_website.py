@@ -188,8 +188,8 @@ def test_a_rewrite_that_reaches_below_v2_is_reported_with_its_remedy(
         for path in ("/v2/<app>/manifests/1", "/v2/<app>/manifests/<digest>", "/v2/<app>/manifests/none"):
             for method in ("GET", "HEAD"):
                 check_error(request(caddy.port, method, published.resolve(path)), method, 503, "UNAVAILABLE")
-            told = request(caddy.port, "GET", published.resolve(path)).body
-            assert b"put the website's lines into 'handle {" in told
+            body = request(caddy.port, "GET", published.resolve(path)).body
+            assert b"put the website's lines into 'handle {" in body
         for path in ("/", "/about.html"):
             assert request(caddy.port, "GET", path).status == 200
 

@@ -18,7 +18,7 @@ FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT"
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What has an entity tag: a path, its digest, and how long a cache may keep it."""
+    """A resource with an entity tag: its path, digest and lifetime in a cache."""
 
     path: str
     digest: str
@@ -103,7 +103,7 @@ def test_the_entity_tag_of_another_digest_does_not_match(server: Server, publish
 def test_an_absent_manifest_is_404_under_any_condition(
     server: Server, published: Published, path: str, code: str, known: str
 ) -> None:
-    """A client that says it has the digest that it asks for is told nothing else."""
+    """Also when the client says that it has the digest that it asks for."""
     digest = published.resolve(path).rpartition("/")[2]
     answer = request(server.port, "GET", published.resolve(path), {"If-None-Match": known.format(digest)})
     check_error(answer, "GET", 404, code)

@@ -88,7 +88,7 @@ def test_the_conformance_suite_passes(server: Server, data: Data, version: str, 
 
 
 def _report(settings: dict[str, str]) -> str:
-    """What the suite says of one branch. Its status tells nothing: it is 0 after most errors."""
+    """The suite's result for one branch. Its exit status is useless: it is 0 after most errors."""
     return clients.run([str(clients.go_program(SUITE))], settings).stdout
 
 

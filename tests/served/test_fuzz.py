@@ -1,4 +1,4 @@
-"""Random requests, hostile ones among them: every answer is right, and none is dear.
+"""Random requests, hostile ones among them: every answer is right, and none is expensive.
 
 SCR_TEST_SEED      another seed (default 1)
 SCR_TEST_REQUESTS  how many requests a server gets
@@ -33,7 +33,7 @@ _SEVERE = re.compile(r'\[(?:error|crit|alert|emerg)\]|"level":"(?:error|panic|fa
 # nginx says so of a wrong password, and Caddy of a backslash in a website's own try_files
 _OWN = re.compile(r'user "[^"]*":? (?:password mismatch|was not found)|"expanding glob"')
 _BATCH = 250  # requests between two looks into the log
-_SHOWN = int(os.environ.get("SCR_TEST_FAULTS", "10"))  # failures that are told
+_SHOWN = int(os.environ.get("SCR_TEST_FAULTS", "10"))  # failures that are printed
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,15 @@ def servers(request: pytest.FixtureRequest, contents: Contents) -> Iterator[Farm
 def test_every_answer_is_right(servers: Farm, contents: Contents) -> None:
     grammar = Grammar(contents, f"{SEED}")
     requests = [parse(REPLAY)] if REPLAY else [grammar.request() for _ in range(REQUESTS)]
-    told: dict[str, str] = {}  # one failure for each kind of fault
+    failures: dict[str, str] = {}  # one failure for each kind of fault
     log = _Log(servers.server)
     with servers.connections() as asker:
         for at in range(0, len(requests), _BATCH):
             for fault, failure in _batch(asker, log, requests[at : at + _BATCH]):
-                told.setdefault(re.sub(r"[0-9a-f]{2,}|[0-9]+", "0", fault[:60]), failure)
-            if len(told) >= _SHOWN:
+                failures.setdefault(re.sub(r"[0-9a-f]{2,}|[0-9]+", "0", fault[:60]), failure)
+            if len(failures) >= _SHOWN:
                 break
-    assert not told, "\n".join([f"seed {SEED}:", *told.values()])
+    assert not failures, "\n".join([f"seed {SEED}:", *failures.values()])
 
 
 class _Log:
@@ -122,8 +122,8 @@ def test_no_request_is_expensive(servers: Farm, contents: Contents) -> None:
     snippet = contents.site / ("nginx.conf" if servers.server.name == "nginx" else "Caddyfile")
     requests = [parse(REPLAY)] if REPLAY else cost.hostile(servers.server.name, snippet.read_text())
     dear = islice(_dear(servers, requests), _SHOWN)
-    told = [f"{seconds * 1000:.1f} ms of CPU: {_failure(each, [])}" for each, seconds in dear]
-    assert not told, "\n".join(told)
+    failures = [f"{seconds * 1000:.1f} ms of CPU: {_failure(each, [])}" for each, seconds in dear]
+    assert not failures, "\n".join(failures)
 
 
 def _dear(servers: Farm, requests: Iterable[Request]) -> Iterator[tuple[Request, float]]:

@@ -1,4 +1,4 @@
-"""Clients written in Go do what their users do, and what they say and bring is what was exported.
+"""Clients written in Go work as their users use them, and report and pull what was exported.
 
 They are built from their sources, in the versions that `support/clients.py` names.
 """
@@ -41,7 +41,7 @@ IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-# of nobody; without it, cosign asks the internet for one
+# empty; without it, cosign asks the internet for one
 TRUSTED_ROOT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 
 each_image = pytest.mark.parametrize("name", ["app:1", "app:2", "app:10"])
@@ -245,17 +245,17 @@ def test_oras_resolves_a_tag(oras: Client, registry: str, published: Published, 
 def test_oras_discovers_referrers(
     oras: Client, registry: str, published: Published, name: str, options: tuple[str, ...], found: Json
 ) -> None:
-    """The registry itself tells the referrers, their types and annotations: oras may not ask for the tag."""
+    """The registry lists the referrers, their types and annotations; oras may not ask for the referrers tag."""
     api = ("--distribution-spec", "v1.1-referrers-api", "--format", "json")
-    told = json.loads(oras.run("discover", *api, *options, f"{registry}/{name}"))
-    assert referrers(told) == {described(published.built[each], found[each], published) for each in found}
+    document = json.loads(oras.run("discover", *api, *options, f"{registry}/{name}"))
+    assert referrers(document) == {described(published.built[each], found[each], published) for each in found}
 
 
-def referrers(told: Json) -> set[Any]:
-    """What `oras discover` tells, in no order."""
+def referrers(document: Json) -> set[Any]:
+    """The referrers that `oras discover` lists, unordered."""
     return {
         (each["digest"], each["size"], each["artifactType"], str(each.get("annotations")), frozenset(referrers(each)))
-        for each in told["referrers"]
+        for each in document["referrers"]
     }
 
 
@@ -318,14 +318,14 @@ def test_regctl_lists_as_many_as_it_asks_for(regctl: Client, registry: str) -> N
 
 
 def test_regctl_shows_a_tree(regctl: Client, registry: str, published: Published) -> None:
-    told = json.loads(regctl.run("artifact", "tree", "--format", "{{json .}}", f"{registry}/app:1"))
+    document = json.loads(regctl.run("artifact", "tree", "--format", "{{json .}}", f"{registry}/app:1"))
     built = published.built
-    assert tree(told) == {built["review"].digest: {}, built["sbom"].digest: {built["review of sbom"].digest: {}}}
+    assert tree(document) == {built["review"].digest: {}, built["sbom"].digest: {built["review of sbom"].digest: {}}}
 
 
-def tree(told: Json) -> Json:
-    """The digests of what `regctl artifact tree` tells."""
-    return {each["reference"]["Digest"]: tree(each) for each in told.get("referrer", [])}
+def tree(document: Json) -> Json:
+    """The digests that `regctl artifact tree` lists."""
+    return {each["reference"]["Digest"]: tree(each) for each in document.get("referrer", [])}
 
 
 @each_image
@@ -440,13 +440,13 @@ def test_cosign_verifies_a_signature(
     """A signature is found by its tag, as a referrer, and as a referrer in the newer form."""
     public = ("--key", signed.keys / "cosign.pub", "--trusted-root", signed.keys / "trusted_root.json")
     options = (*VERIFY[way], "--insecure-ignore-tlog", "--allow-http-registry")
-    told = json.loads(cosign.run("verify", *public, *options, f"{registry}/signed:{way}", silent=False))
-    found = [each["critical"]["image"]["docker-manifest-digest"] for each in told]
+    document = json.loads(cosign.run("verify", *public, *options, f"{registry}/signed:{way}", silent=False))
+    found = [each["critical"]["image"]["docker-manifest-digest"] for each in document]
     assert found == [published.built[way].digest]
 
 
 def test_cosign_shows_a_signature(cosign: Client, signed: Signed, registry: str, published: Published) -> None:
     image, tag = f"{registry}/signed:{BY_TAG}", f"{referrers_tag(published.built[BY_TAG])}.sig"
     assert f"{registry}/signed:{tag}" in cosign.run("tree", "--allow-http-registry", image, silent=False)
-    told = json.loads(cosign.run("download", "signature", "--allow-http-registry", image, silent=False))
-    assert (base64.b64decode(told["Payload"]), told["Base64Signature"]) == (signed.payload, signed.signature)
+    document = json.loads(cosign.run("download", "signature", "--allow-http-registry", image, silent=False))
+    assert (base64.b64decode(document["Payload"]), document["Base64Signature"]) == (signed.payload, signed.signature)

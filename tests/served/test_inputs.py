@@ -1,4 +1,4 @@
-"""What people put below IMAGES that is not as skopeo leaves it: made by the tools that make it, told, and mended.
+"""Inputs below IMAGES that skopeo did not write: made by the real tools, reported, and repaired.
 
 Each row is one such directory. The export says what it is; its command is run in a shell, and then an export has
 nothing to say any more.

@@ -217,7 +217,7 @@ def test_the_catalog_is_read_to_its_end(client: Client, n: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "count", "told"),
+    ("n", "count", "next_n"),
     [
         *(("0", 0, ""), ("00", 0, ""), ("1", 1, "1"), ("01", 1, "1"), (f"{'0' * 400}7", 1, "7"), ("10", 10, "10")),
         *(("19", 10, "19"), ("1000", 30, ""), ("0000030", 10, "30"), (str(10**30), 30, ""), ("9" * 1000, 30, "")),
@@ -225,16 +225,16 @@ def test_the_catalog_is_read_to_its_end(client: Client, n: int | None) -> None:
     ],
 )
 @pytest.mark.parametrize("last", ["", "&last="])
-def test_n_is_read_as_a_number(client: Client, n: str, count: int, told: str, last: str) -> None:
+def test_n_is_read_as_a_number(client: Client, n: str, count: int, next_n: str, last: str) -> None:
     listed = tags(client, "thirty")
     page = listed.read(f"{listed.path}?n={n}{last}")
     assert page.entries == listed.entries[:count]
     match = LINK.fullmatch(page.next or "")
-    assert (match[2] if match else "") == told
+    assert (match[2] if match else "") == next_n
 
 
 def outcome(answer: Answer) -> tuple[int, list[list[str]], object]:
-    """What a client can tell answers apart by."""
+    """The parts of an answer that a client can distinguish."""
     fields = ("Content-Type", "Link", "Cache-Control", "Allow", "ETag", "Last-Modified", "Accept-Ranges")
     return answer.status, [answer.all(name) for name in fields], json.loads(answer.body)
 

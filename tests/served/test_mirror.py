@@ -1,4 +1,4 @@
-"""`examples/mirror` carries a site while it is exported again and pulled from, and is cut off at any point."""
+"""`examples/mirror` copies a site while exports and pulls run, and is killed at any point."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def publish(images: Path, site: Path) -> bool:
 
 
 def churn(images: Path, site: Path, chance: random.Random) -> None:
-    """Move, add and remove tags, and export; what went is removed from SITE at once."""
+    """Move, add and remove tags, and export without a grace period."""
     for tag in chance.sample(TAGS, 3):
         if (images / tag).exists() and chance.random() < 0.4:
             shutil.rmtree(images / tag)
@@ -162,13 +162,13 @@ def test_a_mirror_that_fails_at_any_step_is_whole(
         calls.write_text("")
         age(site)
         process = begin(site, mirror_host)
-        _, told = process.communicate(timeout=TIMEOUT)
+        _, messages = process.communicate(timeout=TIMEOUT)
         if mirror_host.exists():
             assert_pullable(mirror_host)
             assert_planted(mirror_host)
         if process.returncode == 0:
             break
-        assert "run the same command again" in told
+        assert "run the same command again" in messages
         steps = last
     assert steps >= 8
     monkeypatch.setenv("LAST", "1000")
@@ -207,7 +207,7 @@ def assert_planted(mirror_host: Path) -> None:
 
 
 def test_content_stays_on_a_mirror_for_the_grace_period(images: Path, site: Path, mirror_host: Path) -> None:
-    """A pull that began before a tag moved finds its blobs, also where the site has let go of them long ago."""
+    """A pull that began before a tag moved finds its blobs, also when the site has removed them long ago."""
     build(images, "app/1", 1)
     build(images, "gone/1", 8)
     export(images, site)
@@ -228,7 +228,7 @@ def test_content_stays_on_a_mirror_for_the_grace_period(images: Path, site: Path
 
 
 def test_a_tag_and_a_repository_replace_each_other_at_one_path(images: Path, site: Path, mirror_host: Path) -> None:
-    """A directory where a link was, and the other way round."""
+    """A directory replaces a link, and a link replaces a directory."""
     for name in ("app/x", "app/manifests/x/1", "app/x"):
         shutil.rmtree(images)
         build(images, name, 1)
@@ -251,7 +251,7 @@ def begin_and_end_in_a_blob(site: Path, mirror_host: Path, number: int) -> None:
 def test_unfinished_files_are_not_served_and_are_removed(
     images: Path, site: Path, mirror_host: Path, tmp_path: Path
 ) -> None:
-    """kill -9 leaves a temporary file, another signal what has arrived; no request leads to either."""
+    """kill -9 leaves a temporary file, SIGTERM the part that has arrived; neither is served."""
     build(images, "other/1", 1)
     export(images, site)
     mirror(site, mirror_host)
@@ -297,7 +297,7 @@ def test_every_name_is_replaced_by_a_rename(images: Path, site: Path, mirror_hos
 
 
 def test_a_list_that_changed_within_a_second_arrives(images: Path, site: Path, mirror_host: Path) -> None:
-    """Two lists of one size and one time are told apart by their bytes."""
+    """Two lists with equal sizes and times are distinguished by their bytes."""
     build(images, "app/1", 1)
     export(images, site)
     mirror(site, mirror_host)
@@ -322,7 +322,7 @@ def test_files_of_other_programs_stay(images: Path, site: Path, mirror_host: Pat
 
 
 def test_a_run_waits_for_an_export_but_not_for_another_run(images: Path, site: Path, mirror_host: Path) -> None:
-    """No snapshot is taken while an export holds the site, and the operator is told why nothing happens."""
+    """No snapshot is taken while an export holds the site, and a message says so."""
     build(images, "app/1", 1)
     export(images, site)
     with (site / ".scr-export/lock").open() as lock:
@@ -337,12 +337,14 @@ def test_a_run_waits_for_an_export_but_not_for_another_run(images: Path, site: P
 
 
 def test_a_failed_run_says_what_to_do(images: Path, site: Path, tmp_path: Path) -> None:
-    """What rsync says comes first, then where it stopped and that nothing is broken."""
+    """The message of rsync comes first, then the step that failed, and that all tags are whole."""
     build(images, "app/1", 1)
     export(images, site)
-    told = mirror(site, tmp_path / "missing/parent", status=1).stderr
-    assert "rsync" in told
-    assert told.splitlines()[-1].startswith("mirror: stopped while sending content. All tags on the mirror are whole")
+    messages = mirror(site, tmp_path / "missing/parent", status=1).stderr
+    assert "rsync" in messages
+    assert messages.splitlines()[-1].startswith(
+        "mirror: stopped while sending content. All tags on the mirror are whole"
+    )
 
 
 @pytest.mark.parametrize(
@@ -363,10 +365,10 @@ def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
 
 
 def test_help_is_printed() -> None:
-    """The head of the script."""
-    told = mirror("--help").stdout
-    assert told.startswith("Carry a site")
-    assert "#" not in told
+    """It is the comment at the top of the script."""
+    messages = mirror("--help").stdout
+    assert messages.startswith("Carry a site")
+    assert "#" not in messages
 
 
 def test_a_directory_that_is_no_site_is_refused(tmp_path: Path) -> None:

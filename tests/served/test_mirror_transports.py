@@ -71,7 +71,7 @@ def test_an_rsync_daemon_takes_the_site(images: Path, site: Path, mirror_host: P
 def test_a_daemon_that_rewrites_links_is_reported_before_a_tag_changes(
     images: Path, site: Path, mirror_host: Path, module: list[str]
 ) -> None:
-    """Also where the mirror worked before; it still does, and the remedy mends it."""
+    """Also where the mirror worked before; it still does, and the remedy repairs it."""
     with rsync_daemon(mirror_host, *module) as port:
         destination = f"rsync://{HOST}:{port}/site"
         first = mirror(site, destination, status=1).stderr
@@ -81,8 +81,8 @@ def test_a_daemon_that_rewrites_links_is_reported_before_a_tag_changes(
     names = {path: os.readlink(path) for path in mirror_host.rglob("*") if path.is_symlink()}
     move_a_tag(images, site)
     with rsync_daemon(mirror_host, *module) as port:
-        told = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr
-        assert "no tag there was changed" in told
+        messages = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr
+        assert "no tag there was changed" in messages
         assert {path: os.readlink(path) for path in mirror_host.rglob("*") if path.is_symlink()} == names
         assert_whole(mirror_host)
         assert verify(mirror_host) == ""
@@ -112,19 +112,19 @@ def test_the_refusal_of_a_daemon_is_reported_with_a_remedy(
     site: Path, mirror_host: Path, module: list[str], remedy: str
 ) -> None:
     with rsync_daemon(mirror_host, "use chroot = no", FOLLOWED, *module) as port:
-        told = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr
-    assert told.splitlines()[-1].startswith("mirror: stopped while ")
-    assert told.splitlines()[-1].endswith(f"All tags on the mirror are whole; {remedy}.")
-    assert "rsync" in told
+        messages = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr
+    assert messages.splitlines()[-1].startswith("mirror: stopped while ")
+    assert messages.splitlines()[-1].endswith(f"All tags on the mirror are whole; {remedy}.")
+    assert "rsync" in messages
     assert_pullable(mirror_host)
 
 
 def test_a_lost_connection_is_reported_with_the_advice_to_run_again(site: Path, tmp_path: Path) -> None:
     with rsync_daemon(tmp_path / "there") as port:
         pass
-    told = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr.splitlines()[-1]
-    assert "run the same command again to go on" in told
-    assert "mend what is said above" in told
+    messages = mirror(site, f"rsync://{HOST}:{port}/site", status=1).stderr.splitlines()[-1]
+    assert "run the same command again to go on" in messages
+    assert "mend what is said above" in messages
 
 
 def test_an_interrupted_run_says_how_to_continue(site: Path, images: Path, mirror_host: Path) -> None:
@@ -135,8 +135,8 @@ def test_an_interrupted_run_says_how_to_continue(site: Path, images: Path, mirro
     wait_for_a_blob(mirror_host, process)
     assert list(site.glob(".scr-export/mirror/*/run/new"))
     os.killpg(process.pid, 15)
-    told = end(process, 143).stderr
-    assert told.splitlines()[-1].endswith("All tags on the mirror are whole; run the same command again to go on.")
+    messages = end(process, 143).stderr
+    assert messages.splitlines()[-1].endswith("All tags on the mirror are whole; run the same command again to go on.")
     assert not list(site.glob(".scr-export/mirror/*/run"))
     assert "transfer" in verify(mirror_host) or not mirror_host.joinpath("v2/_catalog").exists()
 
@@ -153,14 +153,14 @@ def test_a_real_sshd_takes_the_site(images: Path, site: Path, tmp_path: Path, pa
         kill(process)
         assert_pullable(there)
         verify(there)
-        told = mirror(f"--rsh={ssh}", "--timeout=60", site, f"{HOST}:{there}/.")
-        assert told.stderr == ""
+        ended = mirror(f"--rsh={ssh}", "--timeout=60", site, f"{HOST}:{there}/.")
+        assert ended.stderr == ""
     assert_whole(there)
     assert len(list(site.glob(".scr-export/mirror/to-*"))) == 1
 
 
 def test_a_mirror_of_a_mirror_is_the_site(site: Path, images: Path, tmp_path: Path) -> None:
-    """Three hosts in a row, each of which only knows the one before; what is gone goes everywhere."""
+    """Three hosts in a row, each of which only knows the one before; removals reach all of them."""
     chain = [site, *(tmp_path / name for name in "abc")]
     for _ in range(3):
         for here, there in itertools.pairwise(chain):
@@ -271,7 +271,7 @@ def test_a_site_is_carried_whole_while_another_transfer_changes_it(
     monkeypatch: pytest.MonkeyPatch,
     read_only: bool,
 ) -> None:
-    """No lock tells of it. Whatever of two states was seen, what arrives is one of them."""
+    """No lock shows it. Either of the two states arrives whole."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     old = without_notes(site, tmp_path / "old")
     move_a_tag(images, site)
@@ -283,9 +283,9 @@ def test_a_site_is_carried_whole_while_another_transfer_changes_it(
         there = tmp_path / f"there-{call}"
         swap(old, new, call)
         process = begin(disk, there, under=[*READ_ONLY, old, disk]) if read_only else begin(old, there)
-        told = process.communicate(timeout=60)[1]
+        messages = process.communicate(timeout=60)[1]
         if process.returncode:
-            assert "changed meanwhile, no tag on the mirror did; run the same command again" in told
+            assert "changed meanwhile, no tag on the mirror did; run the same command again" in messages
             assert not list(there.glob("v2/*/tags/list"))
             refused += 1
         else:
@@ -317,10 +317,10 @@ def test_verify_finds_no_fault_after_any_interrupted_transfer(
             patch.setenv("PATH", f"{rsync.parent}:{os.environ['PATH']}")
             patch.setenv("LAST", str(last))
             process = begin(site, mirror_host)
-            told = process.communicate(timeout=60)[1]
+            messages = process.communicate(timeout=60)[1]
         if process.returncode == 0:
             break
-        assert "run the same command again" in told
+        assert "run the same command again" in messages
         assert_pullable(mirror_host)
         assert "unfinished" in verify(mirror_host)
         steps += 1
@@ -433,8 +433,8 @@ def test_another_user_is_refused_with_the_name_of_the_owner(site: Path, tmp_path
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     for mode in (0o700, 0o755):
         (carried / ".scr-export").chmod(mode)
-        told = end(begin(carried, open_tmp / "to", under=nobody), 1).stderr
-        assert told == f"mirror: {carried}/.scr-export belongs to root: run this as root\n"
+        messages = end(begin(carried, open_tmp / "to", under=nobody), 1).stderr
+        assert messages == f"mirror: {carried}/.scr-export belongs to root: run this as root\n"
     assert sorted(os.listdir(carried / ".scr-export")) == sorted(os.listdir(site / ".scr-export"))
 
 
@@ -500,10 +500,10 @@ def test_an_export_warns_of_content_that_an_abandoned_run_holds(site: Path, imag
     assert warnings(export(images, site, "--grace=0")) == {}
     shutil.rmtree(tmp_path / "kept")
     process = run(images, site)
-    told = [line for line in process.stderr.splitlines() if "was killed" in line]
-    assert len(told) == len(others)
+    messages = [line for line in process.stderr.splitlines() if "was killed" in line]
+    assert len(messages) == len(others)
     for there in others:
-        [line] = [line for line in told if f" for {there} was killed; since 20" in line]
+        [line] = [line for line in messages if f" for {there} was killed; since 20" in line]
         assert f"holds {text.size(size - shared)} of old content" in line
         subprocess.run(line[line.index("rm -r") :], shell=True, check=True)
     assert warnings(export(images, site)) == {}

@@ -1,4 +1,4 @@
-"""A password that the server asks for guards the whole registry, what is not there included."""
+"""A password of the server protects the whole registry, absent paths included."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_method_needs_the_password(guarded: Server, method: str) -> None:
 
 @pytest.mark.parametrize("known", ['"{}"', "*"])
 def test_a_conditional_request_needs_the_password(guarded: Server, known: str) -> None:
-    """Neither that it is there nor that it is not; with the password it is 304."""
+    """The answer is the same for present and absent digests; with the password it is 304 or 404."""
     with tempfile.TemporaryDirectory() as scratch:  # the same bytes as the fixture's
         built = builders.write_image(Path(scratch) / "image")
     layer = next(iter(built.blobs))
@@ -157,7 +157,7 @@ def _held(place: Path) -> list[str]:
 @pytest.mark.parametrize("site", ["site", "site-with-page"])
 @pytest.mark.parametrize("lines", WEBSITES)
 def test_a_website_does_not_bypass_the_password_for_v2(beside: Path, lines: str, site: str, open_tmp: Path) -> None:
-    """Caddy rewrites before it asks for a password: whatever the website does, nobody gets in without it."""
+    """Caddy rewrites before it asks for a password, and still no website lets a request pass without it."""
     roots = f"root * {beside}/website\nroot /v2/* {beside / site}\nimport {beside / site}/Caddyfile"
     text = f"{roots}\n{_basic_auth('/v2/*')}\n{WEBSITES[lines]}"
     with start_caddy(beside / site, open_tmp, server=text) as caddy:

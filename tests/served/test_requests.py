@@ -53,7 +53,7 @@ def server(request: pytest.FixtureRequest, published: Published) -> Iterator[Ser
 
 @pytest.fixture(scope="module", params=START)
 def compressing(request: pytest.FixtureRequest, published: Published) -> Iterator[Server]:
-    """The site in a server that compresses whatever it may."""
+    """The site in a server that compresses all that it can."""
     with open_directory() as tmp, _compressing(request.param, published.site, tmp) as server:
         yield server
 

@@ -35,7 +35,7 @@ def run_recipe(lines: list[str], directory: Path, under: list[str], places: dict
 
 @needs_root
 def test_a_site_from_a_tar_file_can_be_read_by_a_web_server(images: Path, site: Path, open_tmp: Path) -> None:
-    """Also where a user unpacks it whose umask keeps others out."""
+    """Also if the user who unpacks it has a umask that excludes others."""
     write_image(images / "app/1")
     export(images, site)
     shutil.copytree(site, open_tmp / "site", symlinks=True)

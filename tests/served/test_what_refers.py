@@ -23,7 +23,7 @@ TYPES = [
     *("application/vnd.example.signature.v1+json", "application/vnd.example.signature.v1+jso", "text/plain", "a/b"),
     *("application/vnd.example.signature.v1", "A1._-/b_.-+c.d-e_", f"{'a' * 64}/{'b' * 120}+{'c' * 60}", "Text/Plain"),
 ]
-# What the specification has for a type, but no file is named by: one gets all, and is not told that it was filtered.
+# Types without a file of their own: the whole list is answered, without `OCI-Filters-Applied`.
 ODD_TYPES = [
     *(
         "application/x; charset=utf-8",

@@ -1,4 +1,4 @@
-"""What clients get while exports run, and after exports that were killed: nothing that the site answers is ever lost.
+"""Pulls while exports run, and after exports that were killed: every tag that is answered can be pulled whole.
 
 `SCR_TEST_SOAK` is how many seconds the soak takes on each server (8). Before a release, let it be 60:
 
@@ -40,12 +40,12 @@ UNKNOWN = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN")
 
 
 class Lost(AssertionError):
-    """The site answered something that cannot be had whole."""
+    """The site answered a tag or list whose content is not whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request brought."""
+    """The answer to one request."""
 
     asked: str
     status: int
@@ -66,7 +66,7 @@ class Answer:
 
 
 class Client:
-    """Pulls over one connection that stays open. `trail` is what it asked for since it began anew."""
+    """Pulls over one connection that stays open. `trail` has the requests since `begin`."""
 
     def __init__(self, port: int, linger: Callable[[], None] = lambda: None) -> None:
         self.trail: list[str] = []
@@ -75,7 +75,7 @@ class Client:
         self._linger = linger  # between a manifest and what it names
 
     def begin(self) -> None:
-        """Forget what was pulled."""
+        """Begin a new pull: forget what was pulled before."""
         self.trail.clear()
         self._has.clear()
 
@@ -94,7 +94,7 @@ class Client:
         return answer
 
     def pull(self, name: str, tag: str) -> str | None:
-        """Pull a tag with all that it names; its manifest name, None if it is not there."""
+        """Pull a tag with all its content. Returns its manifest name, None if the tag is absent."""
         answer = self.ask("GET", f"/v2/{name}/manifests/{tag}")
         return None if answer.is_unknown() else self._follow(name, answer)
 
@@ -106,7 +106,7 @@ class Client:
         return self.pull_digest(name, answer.fields.get("docker-content-digest", str(answer)))
 
     def pull_digest(self, name: str, digest: str) -> str | None:
-        """Pull what must be there, by digest; its manifest name, None if this client has it."""
+        """Pull a manifest that must exist, by digest. Returns its name, None if this client has it."""
         self._linger()
         if self._is_had(name, digest):
             return None
@@ -227,8 +227,8 @@ def test_every_answer_after_a_kill_is_whole(stage: Stage, open_tmp: Path) -> Non
                 try:
                     read_whole(client, stage)
                 except AssertionError as error:
-                    told = [f"killed before change {victim}: {error}", *client.trail, tree(stage.site)]
-                    pytest.fail("\n".join(told), pytrace=False)
+                    details = [f"killed before change {victim}: {error}", *client.trail, tree(stage.site)]
+                    pytest.fail("\n".join(details), pytrace=False)
     assert victim > 30
 
 
@@ -309,7 +309,7 @@ class World:
             self.place(name, tag)
 
     def place(self, name: str, tag: str) -> str:
-        """Give a tag one of the images, as new files, and tell what was done."""
+        """Copy one of the images to a tag, as new files. Returns what was done."""
         chosen, directory = self.random.choice(self.pool), self.images / name / tag
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(chosen, directory)
@@ -329,11 +329,11 @@ class World:
 
     def change(self) -> str:
         """Let some tags move, come and go."""
-        told = [self.place(*each) for each in self.random.sample(STAY, self.random.randint(0, 2))]
+        actions = [self.place(*each) for each in self.random.sample(STAY, self.random.randint(0, 2))]
         for name, tag in self.random.sample(COME, self.random.randint(0, 3)):
             is_there = (self.images / name / tag).exists()
-            told.append(self.remove(name, tag) if is_there and self.random.random() < 0.7 else self.place(name, tag))
-        return ", ".join(told)
+            actions.append(self.remove(name, tag) if is_there and self.random.random() < 0.7 else self.place(name, tag))
+        return ", ".join(actions)
 
 
 def export_until(deadline: float, world: World) -> None:
@@ -368,7 +368,7 @@ def _disturber(journal: TextIO, victim: int, pause: float) -> forked.Hook:
 
 
 def pull_until(deadline: float, world: World, port: int, seed: int) -> Counter[str]:
-    """Pull tags and read lists; what was seen, and how often. Raises Lost with all that tells why."""
+    """Pull tags and read lists. Returns what was seen, and how often. Raises Lost with the journal."""
     chance, seen = random.Random(seed), Counter[str]()
     patient = False
     with closing(Client(port, lambda: time.sleep(chance.choice(LINGER)) if patient else None)) as client:
@@ -429,7 +429,7 @@ def test_pulls_do_not_fail_while_exports_run_and_die(server: str) -> None:
 
 
 def _check_the_end(world: World, client: Client) -> None:
-    """An export that nobody disturbs makes the site what IMAGES is."""
+    """An export without an interruption makes SITE equal to IMAGES."""
     assert _export(world).status == 0
     for name, tag in STAY + COME:
         manifest_name = client.pull(name, tag)

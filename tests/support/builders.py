@@ -271,7 +271,7 @@ def hello_elf(message: str, *, architecture: str = ARCHITECTURE) -> bytes:
 
 
 def plant(path: Path, kind: str, outside: Path) -> None:
-    """Put what is no file of its own under a name; a link leads `outside`."""
+    """Create a special file: a symlink to `outside`, a broken or looping one, a FIFO, a directory or a device."""
     match kind:
         case "link":
             path.symlink_to(outside)
@@ -349,7 +349,7 @@ def _index(
 
 
 def _entry(platform: str, child: Built) -> Json:
-    """What an index says of a child beside its descriptor; recent skopeo adds the annotation where it is missing."""
+    """The fields that an index adds to a child's descriptor; recent skopeo adds the annotation too."""
     zstd = {"io.github.containers.compression.zstd": "true"}
     return {"platform": _platform(platform)} | ({"annotations": zstd} if b"+zstd" in child.raw else {})
 
@@ -364,7 +364,7 @@ def _built(
     typed: bool = True,
     indent: int = _OCI.indent,
 ) -> Built:
-    """The manifest with these fields, together with all that its children are made of."""
+    """The manifest with these fields, and the manifests and blobs of its children."""
     document = {"schemaVersion": 2} | ({"mediaType": media_type} if typed else {}) | fields
     raw = json.dumps(document, indent=indent).encode()
     manifests = {digest: each for child in children for digest, each in child.manifests.items()}
@@ -378,7 +378,7 @@ def _built(
 
 
 def _write(directory: Path, built: Built, prefixed: bool = False) -> Built:
-    """Replace what the directory holds, `manifest.json` last; like skopeo, never write into an old inode."""
+    """Replace all files of the directory, `manifest.json` last; like skopeo, never write into an old inode."""
     directory.mkdir(parents=True, exist_ok=True)
     for old in directory.iterdir():
         old.unlink()

@@ -151,7 +151,7 @@ def _build(package: str, directory: Path, name: str, program: Path) -> None:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """The end of a command; a status other than 0 is an error that tells what it wrote to stderr."""
+    """Run a command to its end. A status other than 0 is an error, with what it wrote to stderr."""
     done = subprocess.run(
         command, cwd="/", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )

@@ -23,7 +23,7 @@ from scr_export import cli, entry
 from scr_export.commands.documents import documents
 from scr_export.text import printable
 
-# What the interpreter announces before it asks the system for a change, whoever in the program wants it.
+# The audit events of the interpreter before each change of the file system.
 _CHANGES = {"os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.rename", "os.truncate"}
 
 TIMEOUT = 20  # seconds after which a process hangs; a test never waits this long for one that does not
@@ -41,7 +41,7 @@ class Ended(NamedTuple):
 
 @functools.cache
 def warm() -> None:
-    """Load what the command line loads when it is first used, so that no fork has to, nor a user who may not."""
+    """Import all that the command line imports on its first use, so that no forked process, or user, has to."""
     importlib.import_module("concurrent.futures.thread")
     assert CliRunner().invoke(cli.app, ["export", "/nowhere", "/nowhere"]).exit_code == 2
     assert printable("\n") == r"\n"
@@ -159,7 +159,7 @@ def _become(user: int) -> None:
 
 @contextlib.contextmanager
 def _announced(before_change: Hook | None, before_read: Hook | None) -> Iterator[None]:
-    """Call the hooks in the block: not for the files of tools that note what ran, at the end."""
+    """Call the hooks in this block only, so not for files that coverage writes at the end."""
     over = False
     counts = {before_change: 0, before_read: 0}
 

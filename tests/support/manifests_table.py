@@ -242,7 +242,7 @@ def type_rows() -> Iterator[Row]:
         for kind in IMAGES:
             yield Row(f"mediaType {value}", kind, put("mediaType", value=value), "the mediaType", SKOPEO)
     for odd in ("application/json", ODD, f"{OCI}; charset=utf-8", "../../../etc/passwd"):
-        # a registry serves what it was told when the manifest was pushed, which cannot be seen in IMAGES
+        # a registry serves the media type that was sent when the manifest was pushed, which cannot be seen in IMAGES
         yield Row(f"of the type {odd}", "docker", put("mediaType", value=odd), "the mediaType", SKOPEO)
     yield Row("of an unknown type", "image", put("mediaType", value=ODD), "the mediaType", SKOPEO, ODD)
     for layer in (OCI_LAYER, f"{OCI_LAYER}+gzip", "application/vnd.docker.plugin.v1+json", "x", ""):

@@ -1,4 +1,4 @@
-"""Running `examples/mirror`, and what it runs through: an rsync daemon and sshd on 127.0.0.1."""
+"""Run `examples/mirror`, and an rsync daemon or sshd on 127.0.0.1 for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def mirror(*arguments: str | Path, status: int = 0) -> Ended:
 
 
 def age(site: Path) -> None:
-    """Let it be long ago that content was removed, so that the next run to the end does that again."""
+    """Move the time of the last removal into the past, so that the next complete run removes content."""
     for stamp in site.glob(".scr-export/mirror/*/removed"):
         os.utime(stamp, (0, 0))
 
@@ -63,7 +63,7 @@ def verify(site: Path) -> str:
 
 
 def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
-    """A signal for the shell and every rsync of a run."""
+    """Send a signal to the shell and every rsync of a run."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
     process.communicate()

@@ -156,7 +156,7 @@ def publish(directory: Path, *, prefix: str = "", images: Iterable[str] = tuple(
 
 
 def plant(published: Published) -> None:
-    """Put into the site what an export would never put there, and what must never be served."""
+    """Put files into the site that no export writes and that must never be served."""
     below = published.site / "v2" / published.name("oci/app:1")
     for name in (".scr-export/secret", "v2/index.html", "v2/_secret", "secret.json", "nginx.conf.d"):
         (published.site / name).write_bytes(SECRET)
@@ -333,7 +333,7 @@ class Row:
 
 
 def check_row(port: int, published: Published, row: Row) -> None:
-    """Ask what a row asks, and compare."""
+    """Send the request of a row, and compare the answer."""
     headers = {name: published.resolve(value) for name, value in row.headers.items()}
     answer = request(port, row.method, published.resolve(row.path), headers)
     if row.of:
@@ -346,7 +346,7 @@ def check_row(port: int, published: Published, row: Row) -> None:
 
 
 def check_hostile(port: int, published: Published, path: str, method: str = "GET") -> None:
-    """Nothing is there. Which status says so, and in what words, is the server's own business."""
+    """Check that nothing is served. Status and body may be those of the server itself."""
     answer = request(port, method, published.resolve(path).encode("latin-1"))
     assert answer.status in (400, 403, 404, 405, 414)
     check_no_secret(answer)

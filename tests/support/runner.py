@@ -1,4 +1,4 @@
-"""Run the exporter as a process of its own, and read what it made."""
+"""Run the exporter as a process of its own, and read the site that it wrote."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def start(*arguments: PathText, umask: int = -1, obedient: bool = False) -> subp
 
 
 def wait(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """The end of a process. None may hang, and none may end in a traceback."""
+    """Wait for the end of a process, which may neither hang nor end in a traceback."""
     try:
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -54,14 +54,14 @@ def wait(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 
 
 def sound(ended: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """A process that did not end in a traceback; none may."""
+    """Check that a process did not end in a traceback."""
     assert "Traceback" not in ended.stderr, ended.stderr
     assert "internal error" not in ended.stderr, ended.stderr
     return ended
 
 
 def run(images: PathText, site: PathText, *options: str, umask: int = -1) -> subprocess.CompletedProcess[str]:
-    """Run `scr-export IMAGES SITE` to its end, in a forked process where that is safe, since it is quicker."""
+    """Run `scr-export IMAGES SITE`, in a forked process where that is safe, since a fork is quicker."""
     if umask != -1 or threading.active_count() > 1:
         return wait(start(*options, images, site, umask=umask))
     forked.warm()
@@ -84,7 +84,7 @@ def codes(report: Report) -> set[tuple[str, str]]:
 
 
 def listing(directory: Path, *, without: str = "") -> dict[str, tuple[int | str, ...]]:
-    """All that the system tells of everything below a directory, itself included, but access times."""
+    """The status of a directory and of everything below it, without access times."""
     found: dict[str, tuple[int | str, ...]] = {}
     for path in [directory, *directory.rglob("*")]:
         name = str(path.relative_to(directory))
@@ -104,7 +104,7 @@ def listing(directory: Path, *, without: str = "") -> dict[str, tuple[int | str,
 
 
 def substance(directory: Path) -> dict[str, tuple[int | str | bytes, ...]]:
-    """What an export must leave as it is in IMAGES: mode, inode, size, modification time and bytes of everything."""
+    """What an export must not change in IMAGES: mode, inode, size, modification time and bytes of everything."""
     found: dict[str, tuple[int | str | bytes, ...]] = {}
     for path in [directory, *directory.rglob("*")]:
         status = path.lstat()
@@ -129,12 +129,12 @@ def fresh(images: Path, tmp_path: Path) -> str:
 
 
 def inodes(directory: Path, name: str) -> set[int]:
-    """The inodes that stand under a name anywhere below a directory."""
+    """The inodes of all files with this name below a directory."""
     return {path.lstat().st_ino for path in directory.rglob(name) if not path.is_dir()}
 
 
 def tags(site: Path, name: str) -> list[str]:
-    """What a site's list of tags says."""
+    """The tags that a site lists."""
     document: Report = json.loads((site / "v2" / name / "tags/list").read_bytes())
     assert document["name"] == name
     listed: list[str] = document["tags"]
@@ -142,7 +142,7 @@ def tags(site: Path, name: str) -> list[str]:
 
 
 def referrers(site: Path, name: str, digest: str, artifact_type: str = "@all") -> set[str]:
-    """The digests in a site's list of what refers to a digest; `artifact_type` is the name of a list."""
+    """The digests in a site's list of the referrers of a digest; `artifact_type` is the file name of a list."""
     try:
         index = json.loads((site / "v2" / name / "referrers" / digest / artifact_type).read_bytes())
     except FileNotFoundError:
@@ -153,14 +153,14 @@ def referrers(site: Path, name: str, digest: str, artifact_type: str = "@all") -
 
 
 def assert_pullable(site: Path) -> None:
-    """Each tag that the site answers can be pulled whole."""
+    """Check that each tag of the site can be pulled whole."""
     for link in site.glob("v2/**/manifests/*"):
         if link.is_symlink():
             assert_manifest_pullable(link.parents[1], os.readlink(link))
 
 
 def assert_manifest_pullable(repository: Path, name: str) -> None:
-    """The manifest of this name, the children that the site has, and their blobs are there and have their digests."""
+    """Check that a manifest, its children in the site, and their blobs exist and have their digests."""
     media_type, _, digest = name.partition("@")
     raw = (repository / "manifests" / name / name).read_bytes()
     assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == digest
@@ -178,7 +178,7 @@ def assert_manifest_pullable(repository: Path, name: str) -> None:
 
 
 def assert_whole(site: Path) -> None:
-    """Each tag that the site answers can be pulled whole, and lists, their pages and the catalog say what is there."""
+    """Check that each tag of the site can be pulled whole, and that lists and their pages name exactly these tags."""
     assert_pullable(site)
     lists = [path for path in site.glob("v2/**/tags/list") if path.is_symlink()]
     links: dict[str, set[str]] = {str(path.parents[1].relative_to(site / "v2")): set() for path in lists}
@@ -193,7 +193,7 @@ def assert_whole(site: Path) -> None:
 
 
 def assert_pages(directory: Path, entries: list[str]) -> None:
-    """What was made of a list: a page begins behind each entry, and the last one is empty."""
+    """Check the pages of a list: one begins behind each entry, and the last one is empty."""
     assert (directory / "_pages").is_symlink()
     named = [entry for entry in entries if len(entry.rpartition("/")[2]) < 110]  # longer ones can have other names
     pages = [directory / "_pages" / f"{entry}@1" for entry in ["", *named]]

@@ -18,7 +18,7 @@ TagTargets = dict[tuple[str, str], str]
 
 
 class Scenario(NamedTuple):
-    """What IMAGES is when the site is first made (None: never), what it is then, and the options of the export.
+    """What fills IMAGES before the first export (None: no such export), what changes it then, and the export's options.
 
     Where a path changes hands between a tag and a repository, an interruption may leave a list that names what is gone.
     """
@@ -103,7 +103,7 @@ SCENARIOS = {
 
 
 class Stage:
-    """One scenario, set up: `site` can be put back to what it was before the export, as often as need be."""
+    """A scenario with its files. `reset` makes `site` again as it was before the export."""
 
     def __init__(self, scenario: Scenario, images: Path, directory: Path) -> None:
         self.site = directory / "site"
@@ -128,12 +128,12 @@ class Stage:
             shutil.copytree(self._kept, self.site, symlinks=True, copy_function=os.link)
 
     def export(self, before_change: Hook | None = None) -> tuple[int, str]:
-        """Export in a process of its own: how it ended, and its messages."""
+        """Export in a process of its own. Returns its status and its messages."""
         ended = run(*self._arguments, before_change=before_change)
         return ended.status, ended.stderr
 
     def assert_as_before_or_after(self) -> None:
-        """Every tag that the site answers is whole and is one of the two; lists name only what is there."""
+        """Every tag of the site is whole and is the old or the new one; lists name only tags that exist."""
         found = tag_targets(self.site)
         for (name, tag), target in found.items():
             assert target in (self.before.get((name, tag)), self.after.get((name, tag)))
@@ -151,13 +151,13 @@ class Stage:
                 assert (self.site / "v2" / name / "tags/list").exists()
 
     def assert_healed(self) -> None:
-        """The next export ends where one that nothing disturbed does."""
+        """The next export makes the same site as an export that was not interrupted."""
         assert self.export() == (0, "")
         assert outcome(self.site) == self.outcome
 
 
 def tag_targets(site: Path) -> TagTargets:
-    """Each repository and tag that a site answers, and the manifest that it leads to."""
+    """The manifest name of each tag of a site, by repository and tag."""
     return {
         (str(path.parents[1].relative_to(site / "v2")), path.name): os.readlink(path)
         for path in site.glob("v2/**/manifests/*")
@@ -166,7 +166,7 @@ def tag_targets(site: Path) -> TagTargets:
 
 
 def outcome(site: Path) -> dict[str, tuple[object, ...]]:
-    """All that one export must do like another: names, modes, targets, bytes, and which names are one file."""
+    """What must be equal in two sites of the same images: names, modes, targets, bytes and hard links."""
     found: dict[str, tuple[object, ...]] = {}
     first_names: dict[int, str] = {}
     for path in [site, *sorted(site.rglob("*"))]:

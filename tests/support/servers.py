@@ -177,7 +177,7 @@ def run_varnish(tmp: Path, configuration: str) -> Server:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A port of 127.0.0.1 that is free."""
     with socket.socket() as free:
         free.bind((HOST, 0))
         port: int = free.getsockname()[1]
@@ -212,7 +212,7 @@ def _is_open(directory: Path) -> bool:
 
 
 def _spawn(arguments: list[str], directory: Path, log: int, *, drop: bool) -> subprocess.Popen[bytes]:
-    """nginx lets go of root by itself; Caddy, with `drop`, never has it."""
+    """nginx drops root by itself; Caddy is started without it, by `drop`."""
     drop = drop and os.geteuid() == 0 and _is_open(directory)
     own = {name: str(directory) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
     return subprocess.Popen(

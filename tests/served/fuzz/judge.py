@@ -353,7 +353,7 @@ def _of_length(request: Request) -> set[str]:
 
 
 def _of_number(request: Request) -> set[str]:
-    """A number that is none may be told before a repository that is none."""
+    """A malformed number may be reported before an absent repository."""
     is_list = request.path.endswith((b"/tags/list", b"/_catalog"))
     return {"UNSUPPORTED"} if is_list and re.search(r"[^0-9]", "".join(_values(request, "n"))) else set()
 

@@ -443,6 +443,7 @@ def name_rows() -> Iterator[Row]:
     yield Row("a link to a directory", link, "is a symbolic link to a directory")
     alias = "ln -s v1 images/good/latest"
     yield Row("a link to an image", alias, "is a symbolic link to a directory", f"{GOOD} good:latest")
+    yield Row("a link to nothing", "ln -s /mnt/not/mounted images/app", "is a disk not mounted?", GOOD)
     yield Row("an image in an image", nest, "inside it is another", f"{GOOD} app:v1 app:latest")
     yield Row("a manifest.json beside images", "cp source/manifest.json images", "lies beside image directories", GOOD)
     deep = "mkdir -p images/$(printf 'a/%.0s' $(seq 140))"
@@ -507,7 +508,7 @@ NOTHING = {
     ),
     "files of a delivery": "echo 2026.11 >images/version; mkdir images/docs; echo 1.0 >images/docs/version",
     "a checksum's file": f"echo x >images/{'0' * 64}; gzip <storage.conf >images/notes.gz; echo x >images/notes.tar",
-    "links to files": "cd images; ln -s ../storage.conf README; ln -s me@host.123:4 .#README; ln -s loop loop",
+    "links to files": "cd images; ln -s ../storage.conf README; ln -s me@host.123:4 .#README",
     "what systems leave": (
         "for to in .snapshot/hourly.0 .snapshots/1/snapshot .zfs/snapshot/x .Trash-1000/files @eaDir '#recycle'"
         " '$RECYCLE.BIN' 'System Volume Information' lost+found good/.snapshot; do"

@@ -123,7 +123,7 @@ def test_files_that_do_not_look_like_an_image_are_ignored(images: Path) -> None:
         "System Volume Information",
     ],
 )
-def test_what_a_system_leaves_is_passed_over(images: Path, name: str) -> None:
+def test_files_of_operating_systems_are_ignored(images: Path, name: str) -> None:
     image(images / "a/1")
     image(images / name / "a/1")
     image(images / "b" / name / "1")
@@ -169,7 +169,7 @@ def test_a_half_copied_image_hides_no_image_below_it(images: Path) -> None:
     assert found(images) == (["a/b/1"], {"a": "half-copied"})
 
 
-def test_what_is_left_at_the_top_is_no_fault_of_every_image(images: Path) -> None:
+def test_leftovers_at_the_top_are_no_fault_of_every_image(images: Path) -> None:
     image(images / "a/1")
     (images / "version").write_text("Directory Transport Version: 1.1\n")
     assert found(images) == (["a/1"], {"version": "half-copied"})

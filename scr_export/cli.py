@@ -232,6 +232,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _status_of(arguments)
     except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python does not try again at its end
         return _stopped(reason(error), 1)
     except Exception as error:  # a defect of this program: still one line, and no file was left half made
         if os.environ.get(_TRACEBACK):

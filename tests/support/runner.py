@@ -19,6 +19,7 @@ from tests.support import forked
 from tests.support.builders import tree
 from tests.support.forked import TIMEOUT
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # users do not have it, and it hides what a buffer does at the end
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(scr_export.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
 
 # `nohup tests/run &` ignores SIGINT, and what this process starts would inherit that

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from scr_export.images.signatures import Signed
 from scr_export.problems import Problem, Problems
 from scr_export.publish.directory.publish import Transfer
 from scr_export.publish.directory.tree import Placement
@@ -21,8 +22,8 @@ from scr_export.text import count, printable, size
 SCHEMA = 1  # of every JSON document; it counts up when a key goes or changes its meaning
 
 _NOUNS = {Role.TAG: "tag", Role.MANIFEST: "manifest", Role.INDEX: "manifest", Role.BLOB: "blob"}
-_NOUNS |= {Role.REFERRERS: "list", Role.SNIPPET: "snippet", Role.OTHER: "other"}
-_ORDER = ("tag", "manifest", "blob", "list", "snippet", "other")
+_NOUNS |= {Role.SIGNATURE: "signature", Role.REFERRERS: "list", Role.SNIPPET: "snippet", Role.OTHER: "other"}
+_ORDER = ("tag", "manifest", "blob", "list", "signature", "snippet", "other")
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Report:
     repositories: int = 0
     images: int = 0
     tags: int = 0
+    signed: Signed = field(default_factory=Signed)
     tag_changes: list[TagChange] = field(default_factory=list)
     added: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -72,6 +74,7 @@ class Report:
             "repositories": self.repositories,
             "images": self.images,
             "tags": self.tags,
+            "signed": {"cosign": self.signed.cosign, "simple": self.signed.simple},
             "tag_changes": _tag_changes(self.tag_changes),
             "added": _counts(self.added),
             "changed": _counts(self.changed),
@@ -97,6 +100,9 @@ class Report:
             f"{printable(self.site)}: {count(self.images, 'image')} in {count(self.repositories, 'repository')}, "
             f"{count(self.tags, 'tag')}" + (" (dry run: nothing is written)" if self.dry_run else "")
         ]
+        if self.signed:
+            cosign, simple = count(self.signed.cosign, "image"), self.signed.simple
+            lines.append(f"  signed   {cosign} by cosign, {simple:,} by simple signatures")
         for word, counts in (("added", self.added), ("changed", self.changed), ("removed", self.removed)):
             if counts:
                 lines.append(f"  {word:9}" + ", ".join(count(counts[noun], noun) for noun in _ORDER if counts[noun]))
@@ -134,7 +140,7 @@ def _noun_of_removal(removal: Removal) -> str | None:
 
 
 def _counts(counts: Counter[str]) -> dict[str, int]:
-    return {f"{noun}s": counts[noun] for noun in _ORDER[:4]} | {"other": counts["snippet"] + counts["other"]}
+    return {f"{noun}s": counts[noun] for noun in _ORDER[:4]} | {"other": sum(counts[noun] for noun in _ORDER[4:])}
 
 
 def _line_of_tag(change: TagChange) -> str:

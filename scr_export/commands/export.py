@@ -27,6 +27,7 @@ from scr_export.images.loader import load, resolve_referrers
 from scr_export.images.merge import find_clashes, merge
 from scr_export.images.naming import FaultyReferences
 from scr_export.images.place import Arguments, Place
+from scr_export.images.signatures import Signatures
 from scr_export.images.sources import SourceVerifier, choose_sources
 from scr_export.oci.digest import Digest
 from scr_export.oci.repository import Catalog, Keep
@@ -166,10 +167,18 @@ def _merge(run: _Run, images: Sequence[Image], sources: dict[Digest, SourceFile]
             break
     problems.extend([*incomplete, *of_site.faults])
     run.report.images = len(good)
+    _look_for_signatures(run, good)
     catalog = merge(good, retained, sources)
     warn_of_long_lists(catalog, good, run.arguments, problems)
     run.report.repositories, run.report.tags = len(catalog.repositories), catalog.tag_count
     return catalog
+
+
+def _look_for_signatures(run: _Run, images: Sequence[Image]) -> None:
+    signatures = Signatures(images, run.arguments)
+    run.report.signed = signatures.count()
+    if not run.report.problems.faults:  # else what a signature belongs to may be among the faulty images
+        run.report.problems.extend(signatures.problems())
 
 
 def _retained(run: _Run, problems: Problems) -> Catalog[Keep]:

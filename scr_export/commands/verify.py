@@ -20,12 +20,13 @@ from scr_export.oci.manifest import Manifest
 from scr_export.oci.name import ManifestName, RepositoryName, Tag, parse_tag
 from scr_export.oci.referrers import Referrers, referrers_in
 from scr_export.oci.repository import KEEP, Catalog, Repository
+from scr_export.oci.signature import SIZE_LIMIT, SignatureFormat
 from scr_export.problems import Problem, Problems
 from scr_export.progress import Progress
 from scr_export.publish.directory.files import KnownFiles
 from scr_export.publish.directory.lock import read_site
 from scr_export.publish.directory.observe import Directory, observe
-from scr_export.publish.directory.read import read_manifest
+from scr_export.publish.directory.read import read_manifest, signatures_in
 from scr_export.publish.directory.state import State, forget_verified
 from scr_export.report import SCHEMA, problems_as_dict
 from scr_export.site import paths
@@ -55,6 +56,7 @@ class VerifyReport:
     tags: int = 0
     manifests: int = 0
     blobs: int = 0
+    signatures: int = 0
     bytes: int = 0
     seconds: float = 0
     details: list[str] = field(default_factory=list)
@@ -66,7 +68,8 @@ class VerifyReport:
         return json.dumps(facts | {"seconds": round(self.seconds, 3)} | problems_as_dict(self.problems), indent=2)
 
     def __str__(self) -> str:
-        counts = ", ".join(count(getattr(self, f"{noun}s"), noun) for noun in ("tag", "manifest", "blob"))
+        nouns = ("tag", "manifest", "blob", *(["signature"] if self.signatures else []))
+        counts = ", ".join(count(getattr(self, f"{noun}s"), noun) for noun in nouns)
         verdict = count(len(self.problems.faults), "fault") if self.problems.faults else "all sound"
         return (
             f"{printable(self.site)}: {count(self.repositories, 'repository')}, {counts}: {verdict}\n"
@@ -117,6 +120,7 @@ class _Check:
         self.state = state
         self.problems = problems
         self.found: defaultdict[RepositoryName, _Found] = defaultdict(_Found)
+        self.signatures: defaultdict[RepositoryName, dict[Digest, int]] = defaultdict(dict)
 
     def fault(self, path: str, code: str, what: str, remedy: str = _AGAIN) -> None:
         self.problems.fault(path, code, what, remedy, "SITE")
@@ -131,8 +135,10 @@ class _Check:
                 self.fault(directory.path, *_CLOSED)
             for entry in filter(paths.is_unfinished, directory.entries):
                 self.warning(f"{directory.path}/{entry}", *_UNFINISHED)
-            name, part = paths.place(directory.path)
-            if name and part is Part.MANIFESTS:
+            name, part, subject = paths.place(directory.path)
+            if name and subject:
+                self._read_signatures(name, subject, directory)
+            elif name and part is Part.MANIFESTS:
                 self._read_manifests(name, directory)
             elif name and part is Part.TAGS and paths.TAG_LIST in directory.entries:
                 self.found[name].is_listed = True
@@ -190,6 +196,22 @@ class _Check:
                     self.fault(path, "unreadable", "cannot be read by a web server", "export again, or chmod 644")
                 yield Digest(name), SourceFile.of(Digest(name), path, status)
 
+    def _read_signatures(self, name: RepositoryName, subject: Digest, directory: Directory) -> None:
+        names = signatures_in(directory.entries)
+        self.signatures[name][subject] = len(names)
+        for entry in names:
+            path = f"{directory.path}/{entry}"
+            try:
+                data, status = read_file(entry, directory.descriptor, SIZE_LIMIT)
+            except (OSError, ValueError) as error:
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                self.fault(path, "unreadable", f"cannot be read: {reason}")
+                continue
+            if not status.st_mode & stat.S_IROTH:
+                self.fault(path, "unreadable", "cannot be read by a web server", "export again, or chmod 644")
+            if not SignatureFormat.of(data):
+                self.fault(path, "signature", "is no signature that clients read")
+
     def references(self) -> None:
         """Every tag leads to a manifest, and every descriptor to a blob of its size."""
         for name, found in self.found.items():
@@ -227,8 +249,20 @@ class _Check:
                     manifests=dict.fromkeys(found.manifests, KEEP),
                     blobs=dict.fromkeys(blobs, KEEP),
                     referrers=self._referrers(name, found),
+                    signatures=self._signatures(name, found),
                 )
         return catalog
+
+    def _signatures(self, name: RepositoryName, found: _Found) -> dict[Digest, list[File]]:
+        """Signatures are left over where their manifest is not there, or is in its grace period with them."""
+        unreferenced = self.state.unreferenced if self.state else {}
+        signatures: dict[Digest, list[File]] = {}
+        for manifest in found.manifests:
+            directory = paths.signatures(name, manifest.digest)
+            numbers = range(1, self.signatures[name].get(manifest.digest, 0) + 1)
+            if kept := [each for each in numbers if f"{directory}/{paths.signature(each)}" not in unreferenced]:
+                signatures[manifest.digest] = [KEEP] * len(kept)
+        return signatures
 
     def _referrers(self, name: RepositoryName, found: _Found) -> Referrers:
         """Referrers count unless they are in their grace period. Without notes, the lists of referrers tell."""
@@ -344,6 +378,7 @@ class _Check:
             report.tags += len(found.tags)
             report.manifests += len(found.manifests)
             report.blobs += len(found.blobs)
+            report.signatures += sum(self.signatures[name].values())
 
 
 def _is_open(site: Directory) -> bool:

@@ -9,6 +9,7 @@ from scr_export.oci.digest import Digest
 from scr_export.oci.name import ManifestName
 from scr_export.oci.reference import Reference
 from scr_export.oci.referrers import Referrer
+from scr_export.oci.signature import SignatureFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,15 @@ class StoredManifest:
     name: ManifestName
     file: SourceFile
     children: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSignature:
+    """A signature of a manifest in a file of its own."""
+
+    subject: Digest
+    format: SignatureFormat
+    file: SourceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Image:
     referrers: tuple[tuple[Digest, Referrer], ...] = ()
     unresolved_referrers: tuple[tuple[Digest, Digest], ...] = ()
     left_out: tuple[Digest, ...] = ()
+    signatures: tuple[StoredSignature, ...] = ()
 
     @property
     def top(self) -> StoredManifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,16 +13,18 @@ from scr_export.fs.file import SourceFile
 from scr_export.fs.safe import directory_at, read_file
 from scr_export.images import remedies
 from scr_export.images.discover import ImageDirectory
-from scr_export.images.image import Image, StoredManifest
+from scr_export.images.image import Image, StoredManifest, StoredSignature
 from scr_export.images.naming import parse_path
 from scr_export.images.other_kinds import unpacked_archive
-from scr_export.images.skopeo_dir import TOP_MANIFEST, blob_names, manifest_names
+from scr_export.images.skopeo_dir import TOP_MANIFEST, SignatureName, blob_names, manifest_names
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import SIZE_LIMIT, Defect, Descriptor, InvalidManifest, Manifest, Reason
 from scr_export.oci.mediatype import SCHEMA_1
 from scr_export.oci.name import ManifestName, RepositoryName
 from scr_export.oci.reference import Reference
 from scr_export.oci.referrers import Referrer, referrers_in, subject_of
+from scr_export.oci.signature import SIZE_LIMIT as SIGNATURE_LIMIT
+from scr_export.oci.signature import SignatureFormat
 from scr_export.problems import Problems
 
 
@@ -117,6 +119,7 @@ class _Loader:
             tuple((subject, each) for subject, found in referrers.items() for each in found.values()),
             self._unresolved_referrers(reference),
             tuple(self.left_out),
+            tuple(self._signatures()),
         )
 
     def _unresolved_referrers(self, reference: Reference) -> tuple[tuple[Digest, Digest], ...]:
@@ -125,6 +128,36 @@ class _Loader:
         if not subject or not index:
             return ()
         return tuple((subject, child.digest) for child in index.children if child.digest not in self.manifests)
+
+    def _signatures(self) -> Iterator[StoredSignature]:
+        """Yield the signatures of the manifests, in the order of their numbers."""
+        parsed = [(found, name) for name in os.listdir(self.directory) if (found := SignatureName.parse(name))]
+        subjects = {start: digest for digest in self.manifests for start in blob_names(digest)} if parsed else {}
+        subjects[""] = self.stored[0].name.digest
+        absent = []
+        for found, name in sorted(parsed):
+            if subject := subjects.get(found.start):
+                yield from self._signature(subject, name)
+            else:
+                absent.append(name)
+        if absent:
+            what = f"{absent[0]} signs a manifest that was not copied"
+            self.problems.warning(self.path, "signature", what, self._copy_again)
+
+    def _signature(self, subject: Digest, name: str) -> Iterator[StoredSignature]:
+        """A file that clients cannot read is left out: they would not look at the signatures after it."""
+        try:
+            data, status = read_file(name, self.directory, SIGNATURE_LIMIT)
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+        except ValueError as error:
+            what = str(error)
+        else:
+            if kind := SignatureFormat.of(data):
+                yield StoredSignature(subject, kind, SourceFile.of(Digest.of(data), f"{self.path}/{name}", status))
+                return
+            what = "is no signature that clients read"
+        self.problems.warning(self.path, "signature", f"{name} {what}, and is left out", self._copy_again)
 
     def _reference(self, prefix: str) -> tuple[Reference | None, tuple[str, str, str] | None]:
         """Return what the path says, or the fault that it is: code, words and remedy."""

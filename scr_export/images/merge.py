@@ -9,7 +9,7 @@ from scr_export.fs.file import SourceFile
 from scr_export.images.image import Image
 from scr_export.oci.digest import Digest
 from scr_export.oci.name import RepositoryName, Tag
-from scr_export.oci.repository import Catalog, Keep, children_first
+from scr_export.oci.repository import Catalog, Keep, KeepSignature, children_first
 from scr_export.problems import Problem
 
 
@@ -29,6 +29,7 @@ def merge(
         repository.blobs |= served.blobs
         for subject, referrers in served.referrers.items():
             repository.referrers.setdefault(subject, {}).update(referrers)
+        repository.signatures |= {digest: list(files) for digest, files in served.signatures.items()}
     for image in images:
         name = image.reference.repository
         repository = catalog.repository(name)
@@ -42,9 +43,18 @@ def merge(
             repository.blobs[blob.digest] = sources[blob.digest]
         for subject, referrer in image.referrers:
             repository.referrers.setdefault(subject, {})[referrer.digest] = referrer
+        for signature in image.signatures:
+            _add_signature(repository.signatures.setdefault(signature.subject, []), signature.file)
     for name, listed in children.items():
         _put_children_first(catalog, name, listed)
     return catalog
+
+
+def _add_signature(signatures: list[SourceFile | Keep], file: SourceFile) -> None:
+    """Add what is not there yet. Two tags of one manifest can have a signature each, or the same one."""
+    digests = {each.digest for each in signatures if isinstance(each, SourceFile | KeepSignature)}
+    if file.digest not in digests:
+        signatures.append(file)
 
 
 def _put_children_first(

@@ -32,6 +32,13 @@ def copy_again(place: Place) -> str:
     return f"copy it again: {_fetch(place)}"
 
 
+def copy_signed(signature: Place, digest: str) -> str:
+    """Fetch the image that a signature is of, by its digest, into a directory beside the signature's."""
+    base, slash, last = signature.path.rpartition("/")
+    name = f"{base}{slash}{last.rpartition(':')[0]}" if ":" in last else base
+    return f"copy that image too: {_fetch(signature.at(f'{name}@{digest}'))}"
+
+
 def copy_anew(place: Place) -> str:
     """Fetch the image into a directory that skopeo would not empty."""
     return f"copy it again: rm -r {quoted(place.full)} && mkdir {quoted(place.full)} && {_fetch(place)}"

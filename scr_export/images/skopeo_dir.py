@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import NamedTuple
 
 from scr_export.oci.digest import Digest
 
@@ -15,6 +16,9 @@ _OTHER = re.compile(rf"dir-put-blob.*|{_BLOB.pattern}\.manifest\.json", re.DOTAL
 
 # The file `version` begins with it.
 VERSION, VERSION_TEXT = "version", b"Directory Transport Version:"
+
+# `signature-N` of the top manifest, `<hex>.signature-N` of one that it lists.
+_SIGNATURE = re.compile(rf"(?:({_BLOB.pattern})\.)?signature-([1-9][0-9]{{0,5}})")
 
 
 def blob_names(digest: Digest) -> tuple[str, ...]:
@@ -46,3 +50,16 @@ def parts_in(names: Collection[str], has_version: bool) -> list[str]:
 def is_part(name: str) -> bool:
     """Tell whether skopeo gives this name to a blob, to a manifest or to what is to become one."""
     return bool(_BLOB.fullmatch(name) or _OTHER.fullmatch(name))
+
+
+class SignatureName(NamedTuple):
+    """The name of a signature's file: of the manifest with this start of its names, '' for the top manifest."""
+
+    start: str
+    number: int
+
+    @classmethod
+    def parse(cls, name: str) -> SignatureName | None:
+        """Return the parts of a name. None: it is no signature's."""
+        match = _SIGNATURE.fullmatch(name)
+        return cls(match[1] or "", int(match[2])) if match else None

@@ -21,14 +21,25 @@ class Keep:
 KEEP = Keep()
 
 
+@dataclass(frozen=True, slots=True)
+class KeepSignature(Keep):
+    """A signature that stays as the site has it, with the digest of its bytes."""
+
+    digest: Digest
+
+
 @dataclass(slots=True)
 class Repository(Generic[File]):
-    """One repository. `File` is what holds the bytes of a manifest or blob; a manifest comes after what it lists."""
+    """One repository. `File` is what holds the bytes of a manifest, blob or signature.
+
+    A manifest comes after what it lists. `signatures` are those of a manifest, in the order of their numbers.
+    """
 
     tags: dict[Tag, ManifestName] = field(default_factory=dict)
     manifests: dict[ManifestName, File] = field(default_factory=dict)
     blobs: dict[Digest, File] = field(default_factory=dict)
     referrers: Referrers = field(default_factory=dict)
+    signatures: dict[Digest, list[File]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

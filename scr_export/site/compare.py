@@ -198,7 +198,7 @@ class _Comparison:
             self._note_tag(directory.path, name, directory.target(name), None)
         elif role is Role.BLOB:
             is_sound = self._is_sound_blob(directory, name)
-        elif role.is_pulled_by_digest:
+        elif role in (Role.MANIFEST, Role.INDEX):
             is_sound = _is_sound_manifest(directory, ManifestName(name))
         self.changes.remove.append(Removal(directory.path, name, observed.kind, role, is_sound))
 

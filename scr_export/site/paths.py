@@ -9,6 +9,7 @@ v2/<name>/tags/_pages@<hash>/...                        the list of tags and its
 v2/<name>/tags/_pages -> _pages@<hash>
 v2/<name>/tags/list -> _pages/@all                      marks a repository
 v2/_catalog -> _pages/@all                              the list of repositories, beside its pages
+v2/_sigstore/<name>@sha256=<hex>/signature-<number>     signatures of a manifest, where podman looks for them
 nginx.conf, Caddyfile                                   the snippets
 .scr-export/                                            the exporter's own files, never served
 """
@@ -27,6 +28,7 @@ REGISTRY = "v2"
 CATALOG = "_catalog"
 TAG_LIST = "list"
 PAGES = "_pages"
+SIGNATURES = "_sigstore"
 STATE = ".scr-export"
 SNIPPETS = ("nginx.conf", "Caddyfile")
 
@@ -43,16 +45,23 @@ class Part(Enum):
     MANIFESTS = "manifests"
     REFERRERS = "referrers"
     TAGS = "tags"
+    SIGNATURES = SIGNATURES
 
 
-_PARTS = {part.value: part for part in Part}
+_PARTS = {part.value: part for part in Part if part is not Part.SIGNATURES}
+_LOOKASIDE = f"{REGISTRY}/{SIGNATURES}"
+_SIGNATURE = re.compile(r"signature-[1-9][0-9]{0,5}")
 
 
 class Place(NamedTuple):
-    """What a directory is: a part of a repository, the lists of referrers of one digest, or something else."""
+    """What a directory is: a part of a repository, the lists of referrers of one digest, or something else.
+
+    `subject` is the manifest whose signatures are in the directory.
+    """
 
     name: RepositoryName | None = None
     part: Part | None = None
+    subject: Digest | None = None
 
 
 ELSEWHERE = Place()
@@ -61,6 +70,8 @@ ELSEWHERE = Place()
 @lru_cache(maxsize=16)
 def place(directory: str) -> Place:
     """Parse the path of a directory below SITE."""
+    if directory.startswith(f"{_LOOKASIDE}/"):
+        return _of_signatures(directory.removeprefix(f"{_LOOKASIDE}/"))
     above, _, last = directory.rpartition("/")
     if part := _PARTS.get(last):
         return _of_repository(above, part)
@@ -75,6 +86,14 @@ def _of_repository(path: str, part: Part) -> Place:
         return ELSEWHERE
     try:
         return Place(parse_repository_name(path.removeprefix(f"{REGISTRY}/")), part)
+    except ValueError:
+        return ELSEWHERE
+
+
+def _of_signatures(path: str) -> Place:
+    name, _, digest = path.partition("@")
+    try:
+        return Place(parse_repository_name(name), Part.SIGNATURES, Digest(digest.replace("=", ":")))
     except ValueError:
         return ELSEWHERE
 
@@ -97,6 +116,21 @@ def referrers(name: RepositoryName, subject: Digest) -> str:
 def tags(name: RepositoryName) -> str:
     """Return the directory of a repository's list of tags."""
     return f"{REGISTRY}/{name}/tags"
+
+
+def signatures(name: RepositoryName, subject: Digest) -> str:
+    """Return the directory of a manifest's signatures (containers/image, docs/signature-protocols.md)."""
+    return f"{_LOOKASIDE}/{name}@{subject.algorithm}={subject.encoded}"
+
+
+def signature(number: int) -> str:
+    """Return the name of a signature. Clients count from 1 and stop where none is."""
+    return f"signature-{number}"
+
+
+def is_signature(name: str) -> bool:
+    """Tell whether a file name is that of a signature."""
+    return _SIGNATURE.fullmatch(name) is not None
 
 
 def artifact_type(text: str) -> str | None:

@@ -37,12 +37,14 @@ def plan(catalog: Catalog[File], documents: Sequence[Document]) -> Iterator[Plan
 
 
 def content(catalog: Catalog[File]) -> Iterator[Part]:
-    """Yield the blobs, manifests and tags of each repository."""
+    """Yield the blobs, manifests, tags and signatures of each repository."""
     for name, repository in catalog:
         if repository.blobs:
             yield Part(paths.blobs(name), partial(_blobs, repository))
         if repository.manifests or repository.tags:
             yield Part(paths.manifests(name), partial(_manifests, repository))
+        for subject, signatures in repository.signatures.items():
+            yield Part(paths.signatures(name, subject), partial(_signatures, signatures))
 
 
 def fixed_files(files: Mapping[str, bytes]) -> Document:
@@ -53,6 +55,10 @@ def fixed_files(files: Mapping[str, bytes]) -> Document:
 
 def _blobs(repository: Repository[File]) -> Mapping[str, Entry]:
     return cast("Mapping[str, Entry]", repository.blobs)  # each is planned as its own file
+
+
+def _signatures(signatures: Iterable[File]) -> Mapping[str, Entry]:
+    return {paths.signature(number): file for number, file in enumerate(signatures, 1)}
 
 
 def _manifests(repository: Repository[File]) -> Mapping[str, Entry]:

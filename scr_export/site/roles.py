@@ -20,12 +20,13 @@ class Role(IntEnum):
     MANIFEST = 2
     INDEX = 3
     REFERRERS = 4
-    LIST_PAGE = 5
-    TAG = 6
-    LIST = 7
-    CATALOG = 8
-    SNIPPET = 9
-    OTHER = 10
+    SIGNATURE = 5
+    LIST_PAGE = 6
+    TAG = 7
+    LIST = 8
+    CATALOG = 9
+    SNIPPET = 10
+    OTHER = 11
 
     @property
     def is_content(self) -> bool:
@@ -34,8 +35,8 @@ class Role(IntEnum):
 
     @property
     def is_pulled_by_digest(self) -> bool:
-        """Whether a pull that began earlier may still ask for it by its digest."""
-        return self <= Role.INDEX
+        """Whether a pull that began earlier may still ask for it by its digest, or by that of its manifest."""
+        return self <= Role.INDEX or self is Role.SIGNATURE
 
 
 def role_of(directory: str, name: str) -> Role:
@@ -55,6 +56,8 @@ def role_of(directory: str, name: str) -> Role:
             return Role.INDEX if ManifestName(name).is_index else Role.MANIFEST
         case Part.REFERRERS if "@" in name:
             return Role.REFERRERS
+        case Part.SIGNATURES if paths.is_signature(name):
+            return Role.SIGNATURE
         case Part.TAGS if name in (paths.TAG_LIST, paths.PAGES):
             return Role.LIST
     return Role.OTHER

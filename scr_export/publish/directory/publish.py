@@ -150,6 +150,10 @@ def _in_order(changes: Iterable[Change]) -> tuple[list[Change], list[Change], li
     # Sorting is stable: indexes stay behind those that they list. A link to pages comes before what leads through it.
     for group in (new, replaced, names):
         group.sort(key=lambda change: (change.role, change.directory, change.name != paths.PAGES))
+    # Signatures that others were put before move up from the last one, so that none is missing meanwhile.
+    growing = {change.directory for change in new if change.role is Role.SIGNATURE}
+    moving = [change for change in replaced if change.directory in growing]
+    replaced = [*(change for change in replaced if change.directory not in growing), *reversed(moving)]
     return new, replaced, names
 
 

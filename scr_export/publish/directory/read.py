@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import count, takewhile
 
-from scr_export.fs.safe import directory_at
+from scr_export.fs.safe import directory_at, read_file
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import Manifest
 from scr_export.oci.name import ManifestName, RepositoryName, Tag, parse_tag
 from scr_export.oci.referrers import referrers_in
-from scr_export.oci.repository import KEEP, Catalog, Keep, Repository
+from scr_export.oci.repository import KEEP, Catalog, Keep, KeepSignature, Repository
+from scr_export.oci.signature import SIZE_LIMIT
 from scr_export.problems import Problems
 from scr_export.publish.directory.observe import Directory, observe
 from scr_export.site import paths
@@ -22,16 +24,22 @@ IsWanted = Callable[[RepositoryName, Tag | None, Digest], bool]
 
 
 def read_names(directories: Iterable[Directory]) -> Catalog[Keep]:
-    """Return every repository with its tags and the names of its manifests. No file is opened."""
+    """Return every repository with its tags, the names of its manifests, and which have signatures. Opens no file."""
     catalog: Catalog[Keep] = Catalog()
+    signatures: list[tuple[RepositoryName, Digest, int]] = []
     for directory in directories:
-        name, part = paths.place(directory.path)
+        name, part, subject = paths.place(directory.path)
         if name and part is Part.TAGS and paths.TAG_LIST in directory.entries:
             catalog.repository(name)
         elif name and part is Part.MANIFESTS and (tags := tags_in(directory)):
             repository = catalog.repository(name)
             repository.tags = tags
             repository.manifests = dict.fromkeys(manifests_in(directory), KEEP)
+        elif name and subject:
+            signatures.append((name, subject, len(signatures_in(directory.entries))))
+    for name, subject, number in signatures:
+        if name in catalog and number:
+            catalog.repository(name).signatures[subject] = [KEEP] * number
     return catalog
 
 
@@ -39,10 +47,14 @@ def read_all(site: int, unreferenced: Container[str]) -> Catalog[Keep]:
     """Return everything that a site answers for. `unreferenced` are the paths of content in its grace period."""
     catalog = read_names(observe(site))
     for directory in observe(site):
-        name, part = paths.place(directory.path)
-        if not name or name not in catalog or part is not Part.MANIFESTS:
+        name, part, subject = paths.place(directory.path)
+        if not name or name not in catalog:
             continue
         repository = catalog.repository(name)
+        if subject in repository.signatures:
+            repository.signatures[subject] = _read_signatures(directory.path, directory.descriptor, unreferenced)
+        if part is not Part.MANIFESTS:
+            continue
         names = [each for each in manifests_in(directory) if f"{directory.path}/{each}" not in unreferenced]
         repository.manifests = dict.fromkeys(names, KEEP)
         if directory.status(f"../{Part.REFERRERS.value}"):
@@ -58,7 +70,7 @@ def read_closures(site: int, is_wanted: IsWanted, problems: Problems) -> Catalog
     """
     catalog: Catalog[Keep] = Catalog()
     for directory in observe(site):
-        name, part = paths.place(directory.path)
+        name, part, _ = paths.place(directory.path)
         if name is None or part is not Part.MANIFESTS:
             continue
         closure = _Closure(directory)
@@ -74,6 +86,7 @@ def read_closures(site: int, is_wanted: IsWanted, problems: Problems) -> Catalog
             _report_unreadable(directory, closure.unreadable, problems)
         if closure.repository.manifests:
             catalog.repositories[name] = closure.finish()
+            catalog.repositories[name].signatures = _signatures_in(site, name, closure.repository.manifests)
     return catalog
 
 
@@ -112,6 +125,34 @@ def _retain_everything(site: int, name: RepositoryName, directory: Directory, re
     repository.manifests |= dict.fromkeys(manifests_in(directory), KEEP)
     with suppress(OSError), directory_at(paths.blobs(name), site) as blobs:
         repository.blobs |= {Digest(each): KEEP for each in os.listdir(blobs) if paths.is_digest(each)}
+
+
+def _signatures_in(site: int, name: RepositoryName, manifests: Iterable[ManifestName]) -> dict[Digest, list[Keep]]:
+    found: dict[Digest, list[Keep]] = {}
+    for manifest in manifests:
+        path = paths.signatures(name, manifest.digest)
+        with suppress(OSError), directory_at(path, site) as directory:
+            found[manifest.digest] = _read_signatures(path, directory)
+    return found
+
+
+def _read_signatures(path: str, directory: int, unreferenced: Container[str] = ()) -> list[Keep]:
+    """Return the signatures in an open directory. The place of one that cannot be read stays taken."""
+    found: list[Keep] = []
+    for name in signatures_in(os.listdir(directory)):
+        if f"{path}/{name}" in unreferenced:
+            break
+        try:
+            found.append(KeepSignature(Digest.of(read_file(name, directory, SIZE_LIMIT)[0])))
+        except (OSError, ValueError):
+            found.append(KEEP)
+    return found
+
+
+def signatures_in(names: Container[str]) -> list[str]:
+    """Return those of these names that clients look for: they count from 1, and stop where none is."""
+    counted = (paths.signature(number) for number in count(1))
+    return list(takewhile(lambda name: name in names, counted))
 
 
 def _report_unreadable(directory: Directory, unreadable: Mapping[ManifestName, str], problems: Problems) -> None:

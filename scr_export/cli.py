@@ -17,6 +17,8 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 import typer
 
 from scr_export import __version__
+from scr_export.clients.mirror import Server, parse_host
+from scr_export.commands.clients import ClientsOptions, write_clients
 from scr_export.commands.export import export
 from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.verify import verify
@@ -29,7 +31,7 @@ from scr_export.text import count, printable
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
-_COMMANDS = {"export", "verify", "--help", "--version"}
+_COMMANDS = {"export", "verify", "clients", "--help", "--version"}
 _MOST_OF_A_KIND = 10  # problems of one code in one image that are printed; --json has all
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
 
@@ -156,6 +158,40 @@ def _verify(
     raise typer.Exit(
         _run("verify", lambda: verify(site, jobs), output, "", site, "the site was not checked to the end")
     )
+
+
+@app.command("clients")
+def _clients(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, here or elsewhere.")],
+    directory: Annotated[str, typer.Argument(metavar="DIRECTORY", help="Where the files are written.")],
+    url: Annotated[str, typer.Option(metavar="URL", help="Where SITE is served: http(s)://HOST[:PORT].")],
+    ca_file: Annotated[
+        str, typer.Option(metavar="FILE", help="Certificate of the server's authority, if hosts do not know it.")
+    ] = "",
+    upstream: Annotated[
+        str, typer.Option(metavar="HOST", help="Registry of the images whose names have none, such as docker.io.")
+    ] = "",
+    name_prefix: Annotated[
+        str, typer.Option(metavar="PREFIX", help="What the export of SITE put before every repository name.")
+    ] = "",
+    as_json: _Json = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every file that is written.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Write configuration that makes containerd, podman, CRI-O, k3s, OpenShift and docker pull from SITE."""
+    server = _check_option("--url", lambda: Server.parse(url))
+    _check_option("--name-prefix", lambda: name_prefix and parse_repository_name(name_prefix))
+    options = ClientsOptions(
+        site=site,
+        directory=directory,
+        server=server,
+        authority=ca_file or None,
+        upstream=_check_option("--upstream", lambda: parse_host(upstream) if upstream else None),
+        prefix=name_prefix,
+    )
+    output = _Output(as_json, quiet, verbose)
+    interrupted = "files may be missing; run it again"
+    raise typer.Exit(_run("clients", lambda: write_clients(options), output, "", site, interrupted))
 
 
 def _check_option(name: str, parse: Callable[[], T]) -> T:

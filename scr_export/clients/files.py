@@ -22,17 +22,21 @@ def client_files(mirror: Mirror) -> Files:
 
 
 def containerd(mirror: Mirror) -> Files:
-    """`/etc/containerd/certs.d`. `server` is all that containerd asks: nothing falls through to the upstream."""
+    """`/etc/containerd/certs.d`. Nothing falls through to the upstream, because `server` is the mirror too.
+
+    containerd 1 ignores a file without a `host`, and asks the upstream then.
+    """
     files: Files = {}
     url = mirror.server.url
     hosts = {upstream.host: _api(url, upstream) for upstream in mirror.upstreams}
     for host, (server, is_path) in ({mirror.server.address: (url, False)} | hosts).items():
-        lines = [f'server = "{server}"', 'capabilities = ["pull", "resolve"]']
+        settings = ['capabilities = ["pull", "resolve"]']
         if is_path:
-            lines.append("override_path = true")
+            settings.append("override_path = true")
         if mirror.authority:
-            lines.append(f'ca = "{_AUTHORITY}"')
+            settings.append(f'ca = "{_AUTHORITY}"')
             files[f"containerd/certs.d/{host}/{_AUTHORITY}"] = mirror.authority
+        lines = [f'server = "{server}"', *settings, "", f'[host."{server}"]', *(f"  {each}" for each in settings)]
         files[f"containerd/certs.d/{host}/hosts.toml"] = _text(lines)
     return files
 

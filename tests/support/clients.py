@@ -40,6 +40,7 @@ INSTALL = {
     "docker": "apt-get install docker.io",
     "dockerd": "apt-get install docker.io",
     "docker-registry": "apt-get install docker-registry",
+    "gpg": "apt-get install gnupg",
     "go": "Go 1.26 or newer, from https://go.dev/dl/",
     "podman": "apt-get install podman",
     "runc": "apt-get install runc",

@@ -68,9 +68,10 @@ Put the public keys there (`gpg --export KEY >FILE`), look at the rest of the po
 
 From then on an image of these that is not signed is refused, by the upstream's name and by the server's.
 
-Clients send no password to where signatures are. If the server asks for one, let it serve `/v2/_sigstore/` without, or
-copy the site's `v2/_sigstore` to each host and write `lookaside: file:///…/_sigstore`. Until then every pull from the
-server fails with status 401, whatever the policy says.
+Clients do not send the server's password to where signatures are. If it asks for one, let it serve `/v2/_sigstore/`
+without, or write it into the file (`lookaside: http://USER:PASSWORD@…`), which every user can read, or copy the site's
+`v2/_sigstore` to each host and write `lookaside: file:///…/_sigstore`. Until then every pull from the server fails
+with status 401, whatever the policy says.
 """
 
 _K3S = """

@@ -82,7 +82,7 @@ def place(request: pytest.FixtureRequest, shut_network: None) -> Iterator[Place]
             images[name] = write_runnable(directory / "images" / path, binary=hello_elf(f"{name}\n"))
         export(directory / "images", directory / "site")
         with _secure(directory) if "TLS" in request.param else start_nginx(directory / "site", directory) as server:
-            options = ["--ca-file", directory / "ca.crt"] if "TLS" in request.param else []
+            options = ["--ca-file", str(directory / "ca.crt")] if "TLS" in request.param else []
             url = f"http{'s' if options else ''}://{MIRROR}:{server.port}"
             done = wait(start("clients", "--url", url, *options, directory / "site", directory / "clients"))
             assert (done.returncode, done.stderr) == (0, "")

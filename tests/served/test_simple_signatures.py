@@ -46,7 +46,7 @@ class Signer:
         """Sign an image directory, as skopeo does it; `of` is the digest of a manifest that its index lists."""
         start = f"{of.partition(':')[2]}." if of else ""
         manifest, signature = directory / f"{start}manifest.json", directory / f"{start}signature-1"
-        command = ["skopeo", "standalone-sign", manifest, reference, self.fingerprint, "--output", signature]
+        command = ["skopeo", "standalone-sign", str(manifest), reference, self.fingerprint, "--output", str(signature)]
         subprocess.run(command, env=self.environment, check=True, capture_output=True)
 
     @property

@@ -158,7 +158,10 @@ def publish(directory: Path, *, prefix: str = "", images: Iterable[str] = tuple(
 def plant(published: Published) -> None:
     """Put files into the site that no export writes and that must never be served."""
     below = published.site / "v2" / published.name("oci/app:1")
-    for name in (".scr-export/secret", "v2/index.html", "v2/_secret", "secret.json", "nginx.conf.d"):
+    signatures = published.site / "v2/_sigstore/x@sha256=00"
+    signatures.mkdir(parents=True)
+    (signatures / "secret").write_bytes(SECRET)
+    for name in ("images.txt.asc", ".scr-export/secret", "v2/index.html", "v2/_secret", "secret.json", "nginx.conf.d"):
         (published.site / name).write_bytes(SECRET)
     for name in ("secret", ".secret", "index.html", "manifests/.secret", "manifests/@", "manifests/file", "blobs/x"):
         (below / name).write_bytes(SECRET)
@@ -442,6 +445,14 @@ UNKNOWN = [
     *_both(404, "NAME_UNKNOWN", "/v2/<256>/tags/list?n=1", "/v2/<256>/referrers/<none>", "/v2/<256>/manifests/<none>"),
     *_both(404, "UNSUPPORTED", "/v2/_catalog?last=none", "/v2/_catalog?n=1&last=no/thing", "/v2/no/_catalog"),
 ]
+# signatures in files of their own, and what is no such file
+SIGSTORE = [
+    *_both(404, "UNSUPPORTED", "/v2/_sigstore/<app>@sha256=<hex>/signature-9", "/v2/_sigstore", "/v2/_sigstore/"),
+    *_both(404, "UNSUPPORTED", "/v2/_sigstore/<app>", "/v2/_sigstore/<app>@sha256=<hex>", "/v2/_sigstore/none"),
+    *_both(404, "UNSUPPORTED", "/v2/_sigstore/<app>@sha256=<hex>/", "/v2/_sigstore/<app>@sha256=<hex>/secret"),
+    *_both(404, "UNSUPPORTED", "/v2/_sigstore/<app>@sha256:<hex>/signature-1", "/v2/_sigstore/*/signature-1"),
+    *_both(404, "UNSUPPORTED", "/v2/_sigstore/<app>@sha256=<hex>/signature-1/", "/v2/x/_sigstore/signature-1"),
+]
 MALFORMED = [
     *_both(400, "DIGEST_INVALID", "/v2/<app>/manifests/sha256:1", "/v2/<app>/blobs/sha256:<hex>0"),
     *_both(400, "DIGEST_INVALID", "/v2/<app>/blobs/x", "/v2/<app>/blobs/md5:<hex>", "/v2/<app>/blobs/SHA256:<hex>"),
@@ -486,7 +497,7 @@ CONDITIONAL = [
         {"Accept": "text/html"},
     )
 ]
-ROWS = [*API, *UNKNOWN, *MALFORMED, *METHODS, *SAME, *CONDITIONAL]
+ROWS = [*API, *UNKNOWN, *SIGSTORE, *MALFORMED, *METHODS, *SAME, *CONDITIONAL]
 
 # what is in the site but no part of the registry, by the ways that may lead there
 INSIDE = [
@@ -517,6 +528,9 @@ INSIDE = [
     *("/v2/<app>/manifests/to-blobs/<layer>", "/v2/<app>/manifests/to-parent/secret", "/v2/<app>/manifests/to-passwd/"),
     *("/v2//<app>/secret", "//v2/<app>/secret", "/x/../v2/<app>/secret", "/%2fv2/<app>/secret", "/v2%2f<app>%2fsecret"),
     *("http://x/.scr-export/secret", "http://x/v2/<app>/secret", "v2/<app>/secret"),
+    *("/images.txt", "/images.txt.asc", "/images%2etxt", "/%69mages.txt.sig", "//images.txt", "/v2/../images.txt"),
+    *("/v2/_images.txt.asc", "/v2/images.txt", "/v2/_sigstore/../../images.txt", "/v2/_sigstore/..%2f..%2fnginx.conf"),
+    *("/v2/_sigstore/x@sha256=00/signature-1", "/v2/_sigstore/<app>@sha256=<hex>/../../../../secret.json"),
     *("/v2/_pages", "/v2/_pages/", "/v2/_pages/@all", "/v2/_pages/@1", "/v2/_pages%2f@all", "/v2/%5fpages/%40all"),
     *("/v2/list", "/v2/list?n=1", "/v2/<app>/tags/_catalog", "/v2/<app>/tags/_catalog?n=1", "/v2/tags/list"),
     *("/v2/<app>/tags/_pages", "/v2/<app>/tags/_pages/@all", "/v2/<app>/tags/_pages/1@1", "/v2/<app>/tags/list/@all"),

@@ -15,10 +15,8 @@ import pytest
 from tests.support import builders
 from tests.support.http import request
 from tests.support.runner import export
-from tests.support.servers import Server, open_directory, start_caddy, start_nginx
+from tests.support.servers import HASHED, PASSWORD, Server, open_directory, start_caddy, start_nginx
 
-PASSWORD = "o2-krab"
-HASHED = "$2b$04$abcdefghijklmnopqrstuuTrDhGenw.9pHNR9/HJyo79uP2TC8BTi"  # by bcrypt, in its fewest rounds
 NONE = f"sha256:{'0' * 64}"
 PATHS = [
     *("/v2/", "/v2/_catalog", "/v2/app/tags/list", "/v2/app/manifests/v1"),

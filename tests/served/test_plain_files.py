@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.test_password import HASHED, PASSWORD
 from tests.support.builders import write_image
 from tests.support.http import Answer, request
 from tests.support.requests_table import MOVES, check_error
 from tests.support.runner import export
-from tests.support.servers import START, Server, open_directory, start_caddy, start_nginx
+from tests.support.servers import HASHED, PASSWORD, START, Server, open_directory, start_caddy, start_nginx
 
 SIGNATURE = b"\x90\0\xff\r\n\x1b signature"
 LIST = b"sha256:00  docker.io/library/app:1\n"

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.served.test_password import HASHED, PASSWORD
 from tests.support import clients
 from tests.support.builders import write_index, write_runnable
 from tests.support.clients import Machine
 from tests.support.http import request
 from tests.support.runner import export, start, wait
-from tests.support.servers import HOST, START, Server, open_directory, start_caddy, start_nginx
+from tests.support.servers import HASHED, HOST, PASSWORD, START, Server, open_directory, start_caddy, start_nginx
 
 MIRROR = "mirror.example.com"
 SIGNED, UNSIGNED = "docker.io/library/hello:1", "docker.io/library/hello:2"

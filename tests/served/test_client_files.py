@@ -207,6 +207,23 @@ def test_kubernetes_pulls_by_the_full_name(containerd: Containerd, place: Place)
         assert containerd.pull(place.in_site(name)) == config_of(place.images[name])
 
 
+@pytest.mark.parametrize("name", IMAGES)
+def test_containerd_says_which_upstream_it_means(containerd: Containerd, place: Place, name: str) -> None:
+    """A mirror without a path: `?ns=` is all that tells three images of the same path apart."""
+    host = name.partition("/")[0]
+    file = containerd.machine.etc / "containerd/certs.d" / host / "hosts.toml"
+    before = file.read_text()
+    lines = [line for line in before.splitlines() if "override_path" not in line]
+    file.write_text("\n".join(lines).replace(f"/v2/{host.replace(':', '_')}", ""))
+    assert "/v2" not in file.read_text()
+    try:
+        assert containerd.pull(name) == config_of(place.images[name])
+        digest = f"{name.rpartition(':')[0]}@{place.images[name].digest}"
+        assert containerd.pull(digest) == config_of(place.images[name])
+    finally:
+        file.write_text(before)
+
+
 def test_containerd_asks_nobody_else_for_what_is_not_there(containerd: Containerd, place: Place) -> None:
     said = containerd.refuse("docker.io/library/absent:1")
     assert "not found" in said
@@ -221,6 +238,34 @@ def docker(machine: Machine) -> Iterator[Machine]:
     dockerd = machine.daemon("dockerd", ready=("docker", "version"))
     with machine.daemon("containerd", ready=("ctr", "version")), dockerd:
         yield machine
+
+
+def test_docker_pulls_from_a_mirror_of_images_without_a_registry(docker: Machine, place: Place, tmp_path: Path) -> None:
+    """`--upstream docker.io` says where they are from; docker's `registry-mirrors` knows only this kind."""
+    with open_directory() as directory:
+        built = write_runnable(directory / "images/library/unscoped/1", binary=hello_elf("unscoped\n"))
+        export(directory / "images", directory / "site")
+        with start_nginx(directory / "site", directory) as server:
+            url = f"http://{MIRROR}:{server.port}"
+            options = ("--url", url, "--upstream", "docker.io")
+            done = wait(start("clients", *options, directory / "site", tmp_path / "clients"))
+            assert (done.returncode, done.stderr) == (0, "")
+            settings = docker.etc / "docker/daemon.json"
+            before = settings.read_text()
+            settings.write_text(json.dumps(json.loads(before) | json.loads(_daemon_json(tmp_path))))
+            try:
+                docker.run("sh", "-c", "kill -HUP $(cat /run/docker.pid)")
+                docker.wait_for("sh", "-c", f"docker info | grep {url}")
+                docker.run("docker", "pull", "--quiet", "unscoped:1")
+            finally:
+                settings.write_text(before)
+                docker.run("sh", "-c", "kill -HUP $(cat /run/docker.pid)")
+            shown = docker.run("docker", "image", "inspect", "--format", "{{.Id}}", "unscoped:1")
+            assert shown.strip() == config_of(built)
+
+
+def _daemon_json(directory: Path) -> str:
+    return (directory / "clients/docker/daemon.json").read_text()
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from scr_export.commands.export import export as export_here
+from scr_export.commands.options import ExportOptions
 from scr_export.commands.verify import verify
 from scr_export.publish.directory import publish as publishing
 from tests.support.builders import Built, write_artifact, write_image, write_index
@@ -172,9 +174,6 @@ def test_a_signature_that_stays_is_found_at_every_instant(
 
 
 def _export_here(images: Path, site: Path) -> None:
-    from scr_export.commands.export import ExportOptions
-    from scr_export.commands.export import export as export_here
-
     export_here(ExportOptions(images=str(images), site=str(site), grace=0))
 
 

@@ -23,7 +23,8 @@ SCHEMA = 1  # of every JSON document; it counts up when a key goes or changes it
 
 _NOUNS = {Role.TAG: "tag", Role.MANIFEST: "manifest", Role.INDEX: "manifest", Role.BLOB: "blob"}
 _NOUNS |= {Role.SIGNATURE: "signature", Role.REFERRERS: "list", Role.SNIPPET: "snippet", Role.OTHER: "other"}
-_ORDER = ("tag", "manifest", "blob", "list", "signature", "snippet", "other")
+_NOUNS |= {Role.IMAGES_TXT: "image list"}
+_ORDER = ("tag", "manifest", "blob", "list", "signature", "snippet", "image list", "other")
 
 
 @dataclass(slots=True)

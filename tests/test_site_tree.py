@@ -16,6 +16,7 @@ from tests.support.runner import assert_whole, codes, export, fresh, listing, re
 
 GOLDEN = """\
 Caddyfile
+images.txt
 nginx.conf
 v2/
 v2/_catalog -> _pages/@all

@@ -35,6 +35,7 @@ from scr_export.problems import Problems
 from scr_export.progress import Progress
 from scr_export.publish.directory.destination import Destination
 from scr_export.publish.directory.files import KnownFiles, device_of
+from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
 from scr_export.publish.directory.mirrors import warn_of_snapshots
 from scr_export.publish.directory.observe import observe
 from scr_export.publish.directory.publish import Transfer
@@ -44,6 +45,7 @@ from scr_export.report import Report
 from scr_export.site import paths
 from scr_export.site.compare import Changes, Removal, apply_grace_period, compare
 from scr_export.site.plan import File, plan
+from scr_export.site.roles import Role
 
 
 def export(options: ExportOptions) -> Report:
@@ -83,11 +85,13 @@ class _Run:
     report: Report = field(init=False)
     verifier: SourceVerifier = field(init=False)
     files: KnownFiles = field(init=False)
+    images_txt: ImagesTxt = field(init=False)
     destination: Destination | None = None
     empty_directories: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         options, before = self.options, self.before
+        self.images_txt = ImagesTxt() if self.site is None else read_images_txt(self.site)
         self.report = Report(site=options.site, dry_run=options.dry_run)
         self.verifier = SourceVerifier(self.images, options.jobs, before.verified, self.arguments)
         self.files = KnownFiles(
@@ -186,16 +190,20 @@ def _retained(run: _Run, problems: Problems) -> Catalog[Keep]:
     if run.site is None:
         return Catalog()
     if not run.options.prune:
-        return read_all(run.site, run.before.unreferenced)
-    if not run.options.keep_going:
-        return Catalog()
+        catalog = read_all(run.site, run.before.unreferenced)
+        run.images_txt.mark_untagged(catalog)
+        return catalog
     faulty = FaultyReferences(run.report.problems.faulty_images(), run.options.prefix)
-    return read_closures(run.site, faulty.has, problems) if faulty else Catalog()
+    if not run.options.keep_going or not faulty:
+        return Catalog()
+    catalog = read_closures(run.site, faulty.has, problems)
+    run.images_txt.mark_untagged(catalog, faulty.has)
+    return catalog
 
 
 def _compare(run: _Run, catalog: Catalog[File]) -> Changes:
     """Compare what the site must hold with what it holds."""
-    planned = plan(catalog, documents())
+    planned = plan(catalog, documents(has_foreign_images_txt=bool(run.images_txt.foreign)))
     if run.destination and run.before.copied:
         run.files.can_link_at_all = _can_link(run.destination, run.files, catalog)
     changes = compare(planned, observe(run.site) if run.site is not None else (), run.files)
@@ -207,6 +215,9 @@ def _compare(run: _Run, catalog: Catalog[File]) -> Changes:
         what = "has other bytes than its name says, and is removed: its file in IMAGES was edited in place"
         remedy = "update IMAGES by skopeo, rsync or cp --remove-destination, which make new files"
         run.report.problems.warning(removal.path, "edited", what, remedy, "SITE")
+    run.images_txt.warn_if_foreign(run.report.problems)
+    if any(change.role is Role.IMAGES_TXT for change in changes.make):
+        run.images_txt.warn_of_stale(run.report.problems)
     run.report.describe(changes, run.options.grace)
     return changes
 

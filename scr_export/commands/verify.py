@@ -24,6 +24,7 @@ from scr_export.oci.signature import SIZE_LIMIT, SignatureFormat
 from scr_export.problems import Problem, Problems
 from scr_export.progress import Progress
 from scr_export.publish.directory.files import KnownFiles
+from scr_export.publish.directory.images_txt import read_images_txt
 from scr_export.publish.directory.lock import read_site
 from scr_export.publish.directory.observe import Directory, observe
 from scr_export.publish.directory.read import read_manifest, signatures_in
@@ -230,7 +231,11 @@ class _Check:
 
     def lists(self) -> None:
         """Lists and snippets are those that the rest asks for, and nothing is left over."""
-        planned = list(plan(self._catalog(), documents()))
+        images_txt = read_images_txt(self.site)
+        images_txt.warn_if_foreign(self.problems)
+        catalog = self._catalog()
+        images_txt.mark_untagged(catalog)
+        planned = list(plan(catalog, documents(has_foreign_images_txt=bool(images_txt.foreign))))
         known = KnownFiles(site=self.site, device=-1, verified=set(), hash_unknown=False)
         changes = compare(planned, observe(self.site), known)
         for directory in planned:

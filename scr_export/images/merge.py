@@ -27,6 +27,7 @@ def merge(
         repository.tags |= served.tags
         repository.manifests |= served.manifests
         repository.blobs |= served.blobs
+        repository.untagged |= served.untagged
         for subject, referrers in served.referrers.items():
             repository.referrers.setdefault(subject, {}).update(referrers)
         repository.signatures |= {digest: list(files) for digest, files in served.signatures.items()}
@@ -35,6 +36,8 @@ def merge(
         repository = catalog.repository(name)
         if image.reference.tag:
             repository.tags[image.reference.tag] = image.top.name
+        else:
+            repository.untagged[image.top.name.digest] = None
         for manifest in reversed(image.manifests):
             repository.manifests[manifest.name] = sources[manifest.file.digest]
             if manifest.children:

@@ -32,12 +32,14 @@ class KeepSignature(Keep):
 class Repository(Generic[File]):
     """One repository. `File` is what holds the bytes of a manifest, blob or signature.
 
-    A manifest comes after what it lists. `signatures` are those of a manifest, in the order of their numbers.
+    A manifest comes after what it lists. `untagged` are the images that were put there by their digest alone; other
+    manifests are parts of images. `signatures` are those of a manifest, in the order of their numbers.
     """
 
     tags: dict[Tag, ManifestName] = field(default_factory=dict)
     manifests: dict[ManifestName, File] = field(default_factory=dict)
     blobs: dict[Digest, File] = field(default_factory=dict)
+    untagged: dict[Digest, None] = field(default_factory=dict)
     referrers: Referrers = field(default_factory=dict)
     signatures: dict[Digest, list[File]] = field(default_factory=dict)
 

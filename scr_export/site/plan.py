@@ -53,6 +53,12 @@ def fixed_files(files: Mapping[str, bytes]) -> Document:
     return lambda catalog: [Part("", lambda: entries)]
 
 
+def kept_file(name: str) -> Document:
+    """Make the document of a file at the top of SITE that stays as it is."""
+    entries: Mapping[str, Entry] = {name: KEEP}
+    return lambda catalog: [Part("", lambda: entries)]
+
+
 def _blobs(repository: Repository[File]) -> Mapping[str, Entry]:
     return cast("Mapping[str, Entry]", repository.blobs)  # each is planned as its own file
 

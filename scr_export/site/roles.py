@@ -26,7 +26,8 @@ class Role(IntEnum):
     LIST = 8
     CATALOG = 9
     SNIPPET = 10
-    OTHER = 11
+    IMAGES_TXT = 11
+    OTHER = 12
 
     @property
     def is_content(self) -> bool:
@@ -39,10 +40,13 @@ class Role(IntEnum):
         return self <= Role.INDEX or self is Role.SIGNATURE
 
 
+_AT_TOP = dict.fromkeys(paths.SNIPPETS, Role.SNIPPET) | {paths.IMAGES_TXT: Role.IMAGES_TXT}
+
+
 def role_of(directory: str, name: str) -> Role:
     """Return the role of an entry by its path below SITE. OTHER: it is none of a site's."""
     if not directory:
-        return Role.SNIPPET if name in paths.SNIPPETS else Role.OTHER
+        return _AT_TOP.get(name, Role.OTHER)
     if paths.is_pages(name):
         return Role.LIST_PAGE
     if directory == paths.REGISTRY:

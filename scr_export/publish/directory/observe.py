@@ -66,7 +66,7 @@ class Directory:
 def observe(site: int) -> Iterator[Directory]:
     """Yield every directory of a site in the order of `walk_order`; opaque directories are not entered."""
     with directory_at("", site) as root:
-        entries = {name: observed for name in paths.SNIPPETS if (observed := _observed(name, root))}
+        entries = {name: observed for name in paths.GENERATED_AT_TOP if (observed := _observed(name, root))}
         registry = _observed(paths.REGISTRY, root)
         if registry and registry.kind is Kind.DIRECTORY:
             yield from _walk(site, paths.REGISTRY)

@@ -195,6 +195,15 @@ class Tree:
             os.close(top)
         self._rename(temporary, self.directory(directory), name)
 
+    def set_aside(self, names: Iterable[str]) -> None:
+        """Move files at the top of SITE into SITE/.scr-export, as far as they exist."""
+        state = self.directory(paths.STATE)
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.stat(name, dir_fd=self._site, follow_symlinks=False).st_mode):
+                    before_change()
+                    os.rename(name, name, src_dir_fd=self._site, dst_dir_fd=state)
+
     def remove(self, directory: str, name: str) -> None:
         """Remove a name and, if it is a directory, everything in it, in one instant. No link is followed."""
         with self._existing(directory) as parent, contextlib.suppress(FileNotFoundError):

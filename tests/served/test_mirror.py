@@ -347,8 +347,63 @@ def test_files_of_other_programs_stay(images: Path, site: Path, mirror_host: Pat
     export(images, site)
     (site / "private").mkdir()
     mirror(site, mirror_host)
-    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "nginx.conf", "v2", "www"]
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "images.txt", "nginx.conf", "v2", "www"]
     assert (mirror_host / "www/index.html").read_text() == "hello"
+
+
+def test_the_list_of_images_comes_with_its_signature(images: Path, site: Path, mirror_host: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    assert mirror(site, mirror_host).stderr == ""
+    (site / "images.txt.asc").write_text("signed")
+    (site / "images.txt.bak").write_text("of the operator")
+    assert mirror(site, mirror_host).stderr == ""
+    assert (mirror_host / "images.txt.asc").read_text() == "signed"
+    assert not (mirror_host / "images.txt.bak").exists()
+    write_image(images / "app/v2", seed=2)
+    export(images, site)
+    assert "images.txt is unsigned" in mirror(site, mirror_host).stderr
+    assert (mirror_host / "images.txt").read_bytes() == (site / "images.txt").read_bytes()
+    assert not (mirror_host / "images.txt.asc").exists()
+    (site / "images.txt.sig").write_text("signed again")
+    assert mirror(site, mirror_host).stderr == ""
+    assert (mirror_host / "images.txt.sig").read_text() == "signed again"
+    assert "images.txt" not in verify(mirror_host)
+
+
+def test_the_list_of_images_comes_last(images: Path, site: Path, mirror_host: Path, tmp_path: Path) -> None:
+    """A run that ends before any one of its transfers leaves the old list, or all that the new one says is there."""
+    write_image(images / "app/v1")
+    export(images, site)
+    mirror(site, mirror_host)
+    old = (mirror_host / "images.txt").read_bytes()
+    write_image(images / "app/v2", seed=2)
+    export(images, site)
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "rsync").write_text(
+        f'#!/bin/sh\necho >>"$COUNT"\n[ "$(wc -l <"$COUNT")" -lt "$LAST" ] || exit 12\nexec {which("rsync")} "$@"\n'
+    )
+    (bin_ / "rsync").chmod(0o755)
+    last = 1
+    while (mirror_host / "images.txt").read_bytes() == old:
+        counter = tmp_path / f"count-{last}"
+        under = ["env", f"PATH={bin_}:{os.environ['PATH']}", f"COUNT={counter}", f"LAST={last}"]
+        begin(site, mirror_host, under=under).communicate(timeout=TIMEOUT)
+        last += 1
+    assert last > 8
+    assert b"app:v2" in (mirror_host / "images.txt").read_bytes()
+    assert (mirror_host / "v2/app/manifests/v2").is_symlink()
+    assert "v2" in (mirror_host / "v2/app/tags/list").read_text()
+
+
+def test_a_list_of_images_of_the_operators_is_not_carried(images: Path, site: Path, mirror_host: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    (site / "images.txt").write_text("mine\n")
+    (site / "images.txt.asc").write_text("signs mine")
+    mirror(site, mirror_host)
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "nginx.conf", "v2"]
 
 
 def test_a_run_waits_for_an_export_but_not_for_another_run(images: Path, site: Path, mirror_host: Path) -> None:

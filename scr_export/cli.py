@@ -21,8 +21,9 @@ from scr_export.clients.mirror import Server, parse_host
 from scr_export.commands.clients import ClientsOptions, write_clients
 from scr_export.commands.export import export
 from scr_export.commands.options import ExportOptions, RemovalLimit
+from scr_export.commands.pack import PackOptions, pack
 from scr_export.commands.verify import verify
-from scr_export.errors import ImagesError, ScrExportError, reason
+from scr_export.errors import ScrExportError, reason
 from scr_export.oci.name import parse_repository_name
 from scr_export.problems import Problem, Problems
 from scr_export.report import SCHEMA, problems_as_dict
@@ -31,7 +32,7 @@ from scr_export.text import count, printable
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
-_COMMANDS = {"export", "verify", "clients", "--help", "--version"}
+_COMMANDS = {"export", "verify", "pack", "clients", "--help", "--version"}
 _MOST_OF_A_KIND = 10  # problems of one code in one image that are printed; --json has all
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
 
@@ -52,6 +53,7 @@ class _Output(NamedTuple):
     as_json: bool
     quiet: bool
     verbose: bool
+    stdout_is_taken: bool = False  # by a bundle; the report goes to standard error then
 
 
 class _Result(Protocol):
@@ -160,6 +162,28 @@ def _verify(
     )
 
 
+@app.command("pack")
+def _pack(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, or a mirror of one.")],
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Tar archive to write; - is standard output.")],
+    have: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Leave out what FILE lists: the output of `receive --have`, or `content` of an earlier bundle.",
+        ),
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes. Write nothing.")] = False,
+    as_json: _Json = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every tag whose image is new.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Write SITE, or what is new in it, as one tar for a disk. The script `receive` in it needs no Python."""
+    output = _Output(as_json, quiet, verbose, stdout_is_taken=bundle == "-" and not dry_run)
+    options = PackOptions(site=site, bundle=bundle, have=have, dry_run=dry_run)
+    raise typer.Exit(_run("pack", lambda: pack(options), output, "", site, "no bundle was made"))
+
+
 @app.command("clients")
 def _clients(
     site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, here or elsewhere.")],
@@ -206,11 +230,10 @@ def _run(name: str, work: Callable[[], _Result], output: _Output, images: str, s
     try:
         report = work()
     except ScrExportError as error:
-        problems = error.problems if isinstance(error, ImagesError) else Problems()
-        _print_problems(problems, output, images, site)
+        _print_problems(error.problems, output, images, site)
         if output.as_json:
             document: dict[str, Any] = {"schema": SCHEMA, "site": site, "error": str(error)}
-            _print(json.dumps(document | problems_as_dict(problems), indent=2))
+            _print(json.dumps(document | problems_as_dict(error.problems), indent=2), output)
         return _stopped(str(error), error.exit_status)
     except Terminated:
         return _stopped(f"{name} terminated; {interrupted}", 143)
@@ -218,9 +241,9 @@ def _run(name: str, work: Callable[[], _Result], output: _Output, images: str, s
         return _stopped(f"{name} interrupted; {interrupted}", 130)
     _print_problems(report.problems, output, images, site)
     if output.as_json:
-        _print(report.as_json())
+        _print(report.as_json(), output)
     elif not output.quiet:
-        _print("\n".join([*(report.details if output.verbose else ()), str(report)]))
+        _print("\n".join([*(report.details if output.verbose else ()), str(report)]), output)
     return 1 if report.problems.faults else 0
 
 
@@ -244,9 +267,9 @@ def _print_problem(problem: Problem, root: str) -> None:
     print(f"{word}: {where}: {printable(problem.what)}; {printable(problem.remedy)}", file=sys.stderr)
 
 
-def _print(text: str) -> None:
+def _print(text: str, output: _Output) -> None:
     try:
-        print(text, flush=True)
+        print(text, flush=True, file=sys.stderr if output.stdout_is_taken else sys.stdout)
     except BrokenPipeError:  # the reader went away; so that Python does not try again at its end:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

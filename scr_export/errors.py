@@ -3,6 +3,8 @@
 ScrExportError            exit status
 UsageError                   2        the arguments cannot be meant
 ImagesError                  1        IMAGES has faults; carries all problems
+DamagedSiteError             1        SITE has faults; carries all problems
+BundleError                  1        BUNDLE cannot be written
 SiteError                    1        SITE cannot be read or written, or is not a site of this program
 SiteLockedError              3        another run holds SITE
 """
@@ -17,9 +19,13 @@ from scr_export.text import count, printable
 
 
 class ScrExportError(Exception):
-    """Base of all errors that a command ends with. The text is the whole message."""
+    """Base of all errors that a command ends with. The text is the whole message; `problems` are told before it."""
 
     exit_status = 1
+
+    def __init__(self, text: str, problems: Problems | None = None) -> None:
+        super().__init__(text)
+        self.problems = problems or Problems()
 
 
 class UsageError(ScrExportError):
@@ -42,8 +48,18 @@ class ImagesError(ScrExportError):
     """IMAGES cannot be published as it is. Nothing that is served was written."""
 
     def __init__(self, problems: Problems) -> None:
-        super().__init__(f"nothing was published: {count(len(problems.faults), 'fault')}")
-        self.problems = problems
+        super().__init__(f"nothing was published: {count(len(problems.faults), 'fault')}", problems)
+
+
+class DamagedSiteError(SiteError):
+    """SITE is damaged, so that no bundle can be made of it."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__(f"no bundle was made: {count(len(problems.faults), 'fault')}", problems)
+
+
+class BundleError(ScrExportError):
+    """BUNDLE cannot be written."""
 
 
 @contextmanager

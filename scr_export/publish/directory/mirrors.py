@@ -1,8 +1,9 @@
-"""Snapshots that killed runs of `examples/mirror` left in SITE/.scr-export/mirror.
+"""Snapshots that killed runs of `examples/mirror` and of `scr-export pack` left in SITE/.scr-export.
 
-to-NUMBER/destination   the destination, as it was typed
-to-NUMBER/lock          held by the kernel while a run is at work
-to-NUMBER/run/          the snapshot of a run: hard links to content
+mirror/to-NUMBER/destination   the destination, as it was typed
+mirror/to-NUMBER/lock          held by the kernel while a run is at work
+mirror/to-NUMBER/run/          the snapshot of a run: hard links to content
+pack/NUMBER/                   the snapshot of a run, which locks it: hard links to blobs
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from scr_export.problems import Problems
 from scr_export.site import paths
 from scr_export.text import size
 
-_NOTES = f"{paths.STATE}/mirror"
+_MIRRORS, _PACKS = f"{paths.STATE}/mirror", f"{paths.STATE}/pack"
 
 
 def warn_of_snapshots(site: str, problems: Problems) -> None:
     """Warn of content that exists only in the snapshot of a killed run: destination, since when, how many bytes."""
     with contextlib.suppress(OSError):  # there was no run, or one removes its snapshot now
-        stores = sorted(Path(os.path.abspath(site), _NOTES).iterdir())
-        snapshots = {store: _content(store / "run") for store in stores if not _is_at_work(store)}
+        stores = _directories(site, _MIRRORS)
+        snapshots = {store: _content(store / "run") for store in stores if not _is_held(store / "lock")}
+        snapshots |= {store: _files(store) for store in _directories(site, _PACKS) if not _is_held(store)}
         names = Counter(inode for snapshot in snapshots.values() for inode, _ in snapshot)
         for store, snapshot in snapshots.items():
             held = {inode: status.st_size for inode, status in snapshot if names[inode] == status.st_nlink}
@@ -36,12 +38,26 @@ def warn_of_snapshots(site: str, problems: Problems) -> None:
 
 
 def _warn(store: Path, count: int, problems: Problems) -> None:
-    noted = store / "destination"
+    noted, run, again = store, "a pack run", "run scr-export pack again"
+    if store.parent.name == "mirror":
+        noted = store / "destination"
+        run = f"a mirror run for {noted.read_text(errors='replace').strip()}"
+        again = "run examples/mirror for it again"
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(noted.stat().st_mtime))
-    destination = noted.read_text(errors="replace").strip()
-    what = f"a mirror run for {destination} was killed; since {since} its snapshot holds {size(count)} of old content"
-    remedy = f"run examples/mirror for it again or, to give it up, rm -r {shlex.quote(str(store))}"
-    problems.warning(str(store.relative_to(store.parents[2])), "mirror", what, remedy, "SITE")
+    what = f"{run} was killed; since {since} its snapshot holds {size(count)} of old content"
+    remedy = f"{again} or, to give it up, rm -r {shlex.quote(str(store))}"
+    problems.warning(str(store.relative_to(store.parents[2])), store.parent.name, what, remedy, "SITE")
+
+
+def _directories(site: str, notes: str) -> list[Path]:
+    try:
+        return sorted(Path(os.path.abspath(site), notes).iterdir())
+    except OSError:  # there was no run
+        return []
+
+
+def _files(snapshot: Path) -> list[tuple[int, os.stat_result]]:
+    return [(status.st_ino, status) for status in map(os.lstat, snapshot.iterdir())]
 
 
 def _content(snapshot: Path) -> list[tuple[int, os.stat_result]]:
@@ -56,9 +72,9 @@ def _content(snapshot: Path) -> list[tuple[int, os.stat_result]]:
     return found
 
 
-def _is_at_work(store: Path) -> bool:
+def _is_held(path: Path) -> bool:
     try:
-        lock = os.open(store / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -186,7 +186,12 @@ def digests_of(tags: Mapping[Tag, ManifestName]) -> dict[Tag, Digest]:
 
 def read_manifest(directory: Directory, name: ManifestName) -> Manifest:
     """Return the manifest of this name. OSError, ValueError: it cannot be read, or other bytes are there."""
-    manifest = Manifest.parse(directory.manifest(name), name.digest.algorithm)
+    return parse_manifest(directory.manifest(name), name)
+
+
+def parse_manifest(raw: bytes, name: ManifestName) -> Manifest:
+    """Return the manifest that these bytes are. ValueError: they are not of this name."""
+    manifest = Manifest.parse(raw, name.digest.algorithm)
     if ManifestName.of(manifest.media_type, manifest.digest) != name:
         raise ValueError(f"is damaged: it holds {manifest.media_type} {manifest.digest}")
     return manifest

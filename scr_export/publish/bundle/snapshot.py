@@ -1,0 +1,136 @@
+"""A snapshot of a site's blobs, in SITE/.scr-export/pack: hard links, so that an export need not wait for a slow disk.
+
+pack/           locked while snapshots are made and removed
+pack/NUMBER/    the snapshot of one run, which holds a lock on it; each blob is named by its digest
+
+What a killed run left is not locked, and the next run removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Iterable, Iterator
+
+from scr_export.fs.safe import DIRECTORY_FLAGS, directory_at, open_directory
+from scr_export.oci.digest import Digest
+from scr_export.publish.bundle.read import Blob
+from scr_export.site import paths
+
+SNAPSHOTS = f"{paths.STATE}/pack"
+_MODE = 0o700
+
+
+@contextlib.contextmanager
+def snapshot_directory(site: int) -> Iterator[int | None]:
+    """Make the directory of a snapshot, and remove it at the end. None: SITE cannot be written by this user."""
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = stack.enter_context(_own_directory(site))
+        except OSError:
+            directory = None
+        yield directory
+
+
+@contextlib.contextmanager
+def _own_directory(site: int) -> Iterator[int]:
+    is_new = _make(paths.STATE, site)
+    _make(SNAPSHOTS, site)
+    top = open_directory(SNAPSHOTS, site)
+    name = ""
+    try:
+        fcntl.flock(top, fcntl.LOCK_EX)
+        _remove_dead(top)
+        name = _free_name(top)
+        os.mkdir(name, _MODE, dir_fd=top)
+        directory = open_directory(name, top)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        fcntl.flock(top, fcntl.LOCK_UN)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+    finally:
+        with _without_signals():
+            _clean_up(site, top, name, is_new)
+            os.close(top)
+
+
+def _clean_up(site: int, top: int, name: str, is_new: bool) -> None:
+    with contextlib.suppress(OSError):
+        if name:
+            _remove(name, top)
+    with contextlib.suppress(OSError):
+        if is_new:  # a mirror, which has no notes of an export
+            os.rmdir(SNAPSHOTS, dir_fd=site)
+            os.rmdir(paths.STATE, dir_fd=site)
+
+
+@contextlib.contextmanager
+def _without_signals() -> Iterator[None]:
+    """Let a signal that ends the program wait for the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_snapshot(site: int, directory: int, blobs: Iterable[tuple[Digest, Blob]]) -> bool:
+    """Link each blob into the directory of a snapshot. False: the system refused to link one."""
+    above: tuple[str, int] | None = None
+    try:
+        for digest, blob in sorted(blobs, key=lambda item: item[1].path):
+            parent, _, name = blob.path.rpartition("/")
+            if not above or above[0] != parent:
+                if above:
+                    os.close(above[1])
+                above = parent, open_directory(parent, site)
+            os.link(name, digest, src_dir_fd=above[1], dst_dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    finally:
+        if above:
+            os.close(above[1])
+    return True
+
+
+def _make(path: str, site: int) -> bool:
+    try:
+        os.mkdir(path, _MODE, dir_fd=site)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _free_name(top: int) -> str:
+    taken = set(os.listdir(top))
+    return next(name for name in map(str, range(1, len(taken) + 2)) if name not in taken)
+
+
+def _remove_dead(top: int) -> None:
+    for name in os.listdir(top):
+        with contextlib.suppress(OSError):
+            if not is_at_work(name, top):
+                _remove(name, top)
+
+
+def is_at_work(name: str, top: int | None = None) -> bool:
+    """Tell whether the run of a snapshot still holds it."""
+    descriptor = os.open(name, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _remove(name: str, top: int) -> None:
+    with directory_at(name, top) as directory:
+        for each in os.listdir(directory):
+            os.unlink(each, dir_fd=directory)
+    os.rmdir(name, dir_fd=top)

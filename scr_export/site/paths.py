@@ -34,7 +34,7 @@ SIGNATURES = "_sigstore"
 STATE = ".scr-export"
 SNIPPETS = ("nginx.conf", "Caddyfile")
 IMAGES_TXT = "images.txt"
-SIGNATURES = tuple(f"{IMAGES_TXT}.{suffix}" for suffix in ("asc", "bundle", "sig"))
+IMAGES_TXT_SIGNATURES = tuple(f"{IMAGES_TXT}.{suffix}" for suffix in ("asc", "bundle", "sig"))
 GENERATED_AT_TOP = (*SNIPPETS, IMAGES_TXT)
 
 ALL = "@all"

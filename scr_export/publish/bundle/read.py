@@ -112,7 +112,7 @@ class _Reader:
                 self.contents.blobs.setdefault(digest, Blob(path, status.st_size))
 
     def directory(self, directory: Directory) -> None:
-        name, part = paths.place(directory.path)
+        name, part, _ = paths.place(directory.path)
         new_manifests = self._manifests(name, directory) if name and part is Part.MANIFESTS else set()
         new_pages = self._pages(directory)
         for entry in sorted(directory.entries):
@@ -123,7 +123,7 @@ class _Reader:
             )
             if kind is Kind.LINK and role in (Role.TAG, Role.LIST, Role.CATALOG):
                 self._link(role, directory, entry, new_manifests, new_pages)
-            elif kind is Kind.FILE and role in (Role.REFERRERS, Role.SNIPPET):
+            elif kind is Kind.FILE and role in (Role.REFERRERS, Role.SIGNATURE, Role.SNIPPET):
                 self._small_file(path, directory.descriptor, entry)
             elif not self._is_handled(role, kind, directory.path, entry):
                 what = "is unfinished" if paths.is_unfinished(path) else "belongs to no site"

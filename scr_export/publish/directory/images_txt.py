@@ -90,7 +90,7 @@ def read_images_txt(site: int) -> ImagesTxt:
 
 def _files(directory: int) -> tuple[str, ...]:
     found = []
-    for name in paths.SIGNATURES:
+    for name in paths.IMAGES_TXT_SIGNATURES:
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:

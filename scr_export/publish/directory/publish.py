@@ -76,7 +76,7 @@ class _Publisher:
                     self._tree.symlink(target, directory, name, overwrite=overwrite)
                 case GeneratedFile(data):
                     if name == paths.IMAGES_TXT and not directory:
-                        self._tree.set_aside(paths.SIGNATURES)  # they are of what is replaced
+                        self._tree.set_aside(paths.IMAGES_TXT_SIGNATURES)  # they are of what is replaced
                     self._tree.write(data, directory, name, overwrite=overwrite)
                 case PagesDirectory(of):
                     self._tree.fill_directory(listing.files(of), directory, name)

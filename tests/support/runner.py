@@ -155,9 +155,14 @@ def referrers(site: Path, name: str, digest: str, artifact_type: str = "@all") -
 
 def assert_pullable(site: Path) -> None:
     """Check that each tag of the site can be pulled whole."""
-    for link in site.glob("v2/**/manifests/*"):
-        if link.is_symlink():
-            assert_manifest_pullable(link.parents[1], os.readlink(link))
+    for link in _tags(site):
+        assert_manifest_pullable(link.parents[1], os.readlink(link))
+
+
+def _tags(site: Path) -> list[Path]:
+    """The tags of a site. Among pages a repository `a/manifests/x` has links whose paths look like tags."""
+    links = (path for path in site.glob("v2/**/manifests/*") if path.is_symlink())
+    return [path for path in links if "/_pages@" not in str(path.relative_to(site))]
 
 
 def assert_manifest_pullable(repository: Path, name: str) -> None:
@@ -183,9 +188,8 @@ def assert_whole(site: Path) -> None:
     assert_pullable(site)
     lists = [path for path in site.glob("v2/**/tags/list") if path.is_symlink()]
     links: dict[str, set[str]] = {str(path.parents[1].relative_to(site / "v2")): set() for path in lists}
-    for link in site.glob("v2/**/manifests/*"):
-        if link.is_symlink():
-            links.setdefault(str(link.parents[1].relative_to(site / "v2")), set()).add(link.name)
+    for link in _tags(site):
+        links.setdefault(str(link.parents[1].relative_to(site / "v2")), set()).add(link.name)
     for name, linked in links.items():
         assert tags(site, name) == sorted(linked)
         assert_pages(site / "v2" / name / "tags", sorted(linked))

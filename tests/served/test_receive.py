@@ -109,9 +109,7 @@ def test_each_delivery_makes_the_host_what_the_site_is(old: Path, site: Path, ho
     assert wait(start("verify", host)).returncode == 0
 
 
-def test_content_of_the_delivery_before_goes_with_the_next_one(
-    images: Path, old: Path, site: Path, host: Path
-) -> None:
+def test_content_of_the_delivery_before_goes_with_the_next_one(images: Path, old: Path, site: Path, host: Path) -> None:
     deliver(old, host, "1")
     deliver(site, host, "2")
     gone = old / "v2/app/manifests/goes"
@@ -166,7 +164,9 @@ def test_a_dry_run_names_tags_and_changes_nothing(old: Path, site: Path, host: P
     receive("--max-remove=10%", incoming, host)
 
 
-@pytest.mark.parametrize("arguments", [[], ["x"], ["--back"], ["--have", "a", "b"], ["--max-remove", "x", "a", "b"], ["-q", "a", "b"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["x"], ["--back"], ["--have", "a", "b"], ["--max-remove", "x", "a", "b"], ["-q", "a", "b"]]
+)
 def test_wrong_usage_is_refused(arguments: list[str]) -> None:
     assert "usage" in receive(*arguments, status=2).stderr
 
@@ -425,7 +425,9 @@ CHANGES: dict[str, Callable[[Members], Members]] = {
     "a link out": append("links", b"v2/app/manifests/evil ../../../../etc\n"),
     "a link to the root": append("links", b"v2/app/manifests/evil /etc/passwd\n"),
     "a link of another place": append("links", b"v2/app/blobs/evil _pages/@all\n"),
-    "a link to nothing": append("links", b"v2/app/manifests/evil vnd.oci.image.manifest.v1+json@sha256:" + ZERO + b"\n"),
+    "a link to nothing": append(
+        "links", b"v2/app/manifests/evil vnd.oci.image.manifest.v1+json@sha256:" + ZERO + b"\n"
+    ),
     "a link at a directory": append("links", b"v2/app/manifests vnd.oci.image.manifest.v1+json@sha256:" + ZERO + b"\n"),
     "names.tar is no tar": lambda members: members | {"names.tar": b"x" * 10240},
     "a file out": names_tar(lambda tar: tar.add("../evil", data=b"x")),
@@ -495,7 +497,16 @@ def test_the_bundle_of_the_table_is_good_without_a_change(delivered: tuple[Path,
 # cut off
 
 
-TAGS = [("app", "moves"), ("app", "goes"), ("app", "comes"), ("app", "stays"), ("a", "x"), ("a/manifests/x", "v1"), ("new", "v1"), ("shared/r3", "v1")]
+TAGS = [
+    ("app", "moves"),
+    ("app", "goes"),
+    ("app", "comes"),
+    ("app", "stays"),
+    ("a", "x"),
+    ("a/manifests/x", "v1"),
+    ("new", "v1"),
+    ("shared/r3", "v1"),
+]
 ALWAYS = [("app", "moves"), ("app", "stays"), ("shared/r3", "v1")]
 
 
@@ -539,7 +550,10 @@ def test_a_delivery_killed_anywhere_keeps_every_tag_whole(
 ) -> None:
     chance = random.Random(server_name + os.environ.get("SCR_TEST_SEED", ""))
     deliver(old, host, "1")
-    incomings = [unpack(pack(each, tmp_path / f"{name}.tar"), host / ".scr-export" / name) for name, each in (("new", site), ("old", old))]
+    incomings = [
+        unpack(pack(each, tmp_path / f"{name}.tar"), host / ".scr-export" / name)
+        for name, each in (("new", site), ("old", old))
+    ]
     began = time.monotonic()
     receive(incomings[0], host)
     took = time.monotonic() - began

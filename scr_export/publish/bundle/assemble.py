@@ -16,7 +16,7 @@ from scr_export.publish.bundle.prove import OpenBlob, sha256_of
 from scr_export.publish.bundle.read import Blob, Contents
 from scr_export.site import paths
 
-_COPIES_OF_LISTS = 8  # generously
+_COPIES_OF_LISTS = 4
 
 
 class SentBlob(NamedTuple):

@@ -305,7 +305,7 @@ class Judge:
         match found:
             case Missing(codes):
                 yield from _error(request, answer, codes | _of_number(request) | _of_length(request))
-            case Api() | Listing() | Referrers() if answer.status == 304:
+            case Api() | Listing() | Referrers() | Text() if answer.status == 304:
                 yield from _not_modified("", request, answer)
             case Listing() if answer.status != 412:
                 yield from _listing(found, request, answer)

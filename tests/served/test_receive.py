@@ -37,9 +37,8 @@ from tests.support.pulls import get, pull
 from tests.support.runner import assert_pullable, assert_whole, export, start, wait
 from tests.support.servers import START, Server
 
-SHELLS = [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]]
-KILLS = 6  # on each server
-CALLS = 12  # kills at a system call
+SHELLS = [["dash"], ["bash"], ["busybox", "sh"]]
+KILLS = int(os.environ.get("SCR_TEST_KILLS", "8"))  # on each server, and as many at a system call of each kind of run
 
 
 def fill(images: Path) -> None:
@@ -442,7 +441,7 @@ CHANGES: dict[str, Callable[[Members], Members]] = {
     "a directory": names_tar(lambda tar: tar.add("v2/app", tarfile.DIRTYPE)),
     "a newline in names.tar": names_tar(lambda tar: tar.add("v2/a\nv2/b", data=b"x")),
     "a manifest with other bytes": names_tar(change_a_manifest),
-    "no sizes": names_tar(lambda tar: tar.members.pop(0)),
+    "no sizes": names_tar(lambda tar: tar.members.remove(tar.members[0])),
     "a missing manifest": names_tar(
         lambda tar: tar.members.remove(next(each for each in tar.members if "/manifests/" in each[0].name and each[1]))
     ),
@@ -559,7 +558,7 @@ def test_a_delivery_killed_anywhere_keeps_every_tag_whole(
     took = time.monotonic() - began
     cut = 0
     with START[server_name](host, tmp_path / "server") as server, pulling(server) as rounds:
-        for number in range(KILLS):
+        for number in range(KILLS // 2):
             incoming, expected = incomings[(number + 1) % 2], (site, old)[(number + 1) % 2]
             for _ in range(2):
                 process = begin(incoming, host)
@@ -575,14 +574,11 @@ def test_a_delivery_killed_anywhere_keeps_every_tag_whole(
     assert cut
 
 
-CHANGING = "rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,syncfs"
-
-
 @pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
 def test_a_delivery_whose_commands_are_killed_at_a_system_call_goes_on(
     old: Path, site: Path, host: Path, tmp_path: Path, back: bool
 ) -> None:
-    """Each time another call that changes the disk is the last of its process; then the run ends, and another goes on."""
+    """Each time another call that changes the disk is the last of its process. The run ends, and another goes on."""
     chance = random.Random(f"{back}" + os.environ.get("SCR_TEST_SEED", ""))
     deliver(old, host, "1")
     incoming = unpack(pack(site, tmp_path / "2.tar", receive("--have", host).stdout), host / ".scr-export/2")
@@ -593,7 +589,7 @@ def test_a_delivery_whose_commands_are_killed_at_a_system_call_goes_on(
     arguments: list[str | Path] = ["--back", host] if back else [incoming, host]
     trace = tmp_path / "trace"
     killed = 0
-    for _ in range(CALLS):
+    for _ in range(KILLS):
         shutil.rmtree(host)
         subprocess.run(["cp", "-a", kept, host], check=True)
         call = chance.choice(["linkat", "renameat2", "unlinkat", "mkdir", "symlinkat", "syncfs", "rmdir"])
@@ -604,8 +600,9 @@ def test_a_delivery_whose_commands_are_killed_at_a_system_call_goes_on(
         killed += process.returncode != 0
         assert_pullable(host)
         before = contents(host)
-        receive(*arguments, **({} if process.returncode else {})) if process.returncode or not back else None
+        if process.returncode:
+            receive(*arguments)
         assert differences(old if back else site, host, before=before | contents(kept)) == {}
         assert_whole(host)
         receive("--check", host)
-    assert killed > CALLS // 4
+    assert killed > KILLS // 4

@@ -65,7 +65,7 @@ def _refuse_others(path: str, site: int) -> None:
 
 @contextlib.contextmanager
 def read_site(path: str) -> Iterator[tuple[int, State | None]]:
-    """Open a site that no export is changing, with its state. None: it has none, or this user may not read it."""
+    """Open a site that no export is changing, with its state. None: no export wrote it, or this user may not read it."""
     with reraise_oserror(SiteError, f"open {printable(path)}"):
         site = os.open(path, DIRECTORY_FLAGS)
     try:
@@ -79,7 +79,10 @@ def read_site(path: str) -> Iterator[tuple[int, State | None]]:
             return
         try:
             _take(lock, path, fcntl.LOCK_SH)
-            yield site, State.load(site)
+            yield (
+                site,
+                State.load(site) if is_marked(site) else None,
+            )  # `receive` takes the lock too, and has its own notes
         finally:
             os.close(lock)
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -108,8 +108,6 @@ def _failure(request: Request, faults: list[str]) -> str:
     return "\n  ".join([f"- {str(request)[:300]}", *faults, replay])
 
 
-FLOOR = {"nginx": 0.002, "caddy": 0.005}  # seconds of CPU for 8 kB; what costs less is never dear
-RATIO = 10
 QUADRATIC = {
     "zeros before digits": r'if ($arg_n ~ "^0*([0-9]+)\z") { return 400; }',
     "anything to a colon, and anything": r'if ($uri ~ "/manifests/[^/@]*:[^/]*\z") { return 400; }',
@@ -121,35 +119,16 @@ def test_no_request_is_expensive(servers: Farm, contents: Contents) -> None:
     """None costs ten times the CPU of an ordinary one with the same status, though made for each regex of a snippet."""
     snippet = contents.site / ("nginx.conf" if servers.server.name == "nginx" else "Caddyfile")
     requests = [parse(REPLAY)] if REPLAY else cost.hostile(servers.server.name, snippet.read_text())
-    dear = islice(_dear(servers, requests), _SHOWN)
+    dear = islice(cost.dear(servers, requests), _SHOWN)
     failures = [f"{seconds * 1000:.1f} ms of CPU: {_failure(each, [])}" for each, seconds in dear]
     assert not failures, "\n".join(failures)
-
-
-def _dear(servers: Farm, requests: Iterable[Request]) -> Iterator[tuple[Request, float]]:
-    """The requests that are dear, one of each path or parameter."""
-    floor = FLOOR[servers.server.name]
-    pids = cost.processes(servers.server.process.pid)
-    found: set[bytes] = set()
-    with servers.connections() as asker:
-        limits: dict[int, float] = {}
-        for request in cost.ordinary():
-            status, seconds = cost.cost(asker, pids, request, 20)
-            limits[status] = max(limits.get(status, floor), RATIO * seconds)
-        for request in requests:
-            kind = request.target[:30]
-            if kind not in found and cost.cost(asker, pids, request)[1] > floor:
-                status, seconds = cost.cost(asker, pids, request, 9)
-                if seconds > limits.get(status, floor):
-                    found.add(kind)
-                    yield request, seconds
 
 
 @pytest.mark.parametrize("line", QUADRATIC.values(), ids=QUADRATIC)
 def test_a_slow_regex_is_found(contents: Contents, open_tmp: Path, line: str) -> None:
     with start_nginx(contents.site, open_tmp, server=f"location / {{ {line} return 404; }}") as server:
         servers = Farm(server, {"alone": server.port}, Judge(contents, "nginx"))
-        dear = next(_dear(servers, cost.hostile("nginx", line)), None)
+        dear = next(cost.dear(servers, cost.hostile("nginx", line)), None)
     assert dear
 
 

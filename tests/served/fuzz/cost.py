@@ -15,9 +15,11 @@ from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from tests.served.fuzz.farm import Asker
+from tests.served.fuzz.farm import Asker, Farm
 from tests.served.fuzz.wire import BrokenAnswer, Request
 
+FLOOR = {"nginx": 0.002, "caddy": 0.005}  # seconds of CPU for 8 kB; what costs less is never dear
+RATIO = 10
 LENGTH = 7700  # bytes of a hostile part; servers refuse a line of 8 kB
 ENDINGS = ("", "!", "/", "\n", "x")
 _SAFE = "/:@+~*,;!$'()"
@@ -262,3 +264,22 @@ def cost(asker: Asker, pids: list[int], request: Request, times: int = 1) -> tup
             status = 0
         least = min(least, cpu_seconds(pids) - before)
     return status, least
+
+
+def dear(servers: Farm, requests: Iterable[Request]) -> Iterator[tuple[Request, float]]:
+    """The requests that are dear, one of each path or parameter."""
+    floor = FLOOR[servers.server.name]
+    pids = processes(servers.server.process.pid)
+    found: set[bytes] = set()
+    with servers.connections() as asker:
+        limits: dict[int, float] = {}
+        for request in ordinary():
+            status, seconds = cost(asker, pids, request, 20)
+            limits[status] = max(limits.get(status, floor), RATIO * seconds)
+        for request in requests:
+            kind = request.target[:30]
+            if kind not in found and cost(asker, pids, request)[1] > floor:
+                status, seconds = cost(asker, pids, request, 9)
+                if seconds > limits.get(status, floor):
+                    found.add(kind)
+                    yield request, seconds

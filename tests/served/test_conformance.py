@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import clients
 from tests.support.builders import write_artifact, write_image, write_index
+from tests.support.edges import start_edge
 from tests.support.runner import export
 from tests.support.servers import START, Server, open_directory
 
@@ -66,10 +67,16 @@ def data(place: Path) -> Data:
     }
 
 
-@pytest.fixture(scope="module", params=START)
+@pytest.fixture(scope="module", params=[*START, "edge"])
 def server(request: pytest.FixtureRequest, data: Data, place: Path) -> Iterator[Server]:
-    with START[request.param](place / "site", place) as server:
-        yield server
+    """A server with the site, or a cache in front of one."""
+    name = "nginx" if request.param == "edge" else request.param
+    with START[name](place / "site", place) as server:
+        if request.param != "edge":
+            yield server
+            return
+        with start_edge(place, server.port) as edge:
+            yield edge
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "dev"])

@@ -65,7 +65,7 @@ def _refuse_others(path: str, site: int) -> None:
 
 @contextlib.contextmanager
 def read_site(path: str) -> Iterator[tuple[int, State | None]]:
-    """Open a site that no export is changing, with its state. None: no export wrote it, or this user may not read it."""
+    """Open a site that no export is changing, and its state. None: no export wrote it, or it is closed to this user."""
     with reraise_oserror(SiteError, f"open {printable(path)}"):
         site = os.open(path, DIRECTORY_FLAGS)
     try:

@@ -157,6 +157,17 @@ def test_an_unknown_type_is_not_filtered_by(server: Server, repository: Reposito
         check_referrers_list(answer, "GET", repository.descriptors(subject), filtered=False)
 
 
+@pytest.mark.parametrize("start", ["//v2/", "/v2//", "/./v2/"])
+def test_referrers_are_listed_where_a_client_doubles_a_slash(
+    server: Server, repository: Repository, start: str
+) -> None:
+    """Servers merge slashes. What is found must not depend on them: an empty list would hide a signature."""
+    subject = next(digest for digest, each in repository.built.items() if repository.descriptors(digest))
+    paths = (f"{each}team/app/referrers/{subject}" for each in ("/v2/", start))
+    plain, doubled = (request(server.port, "GET", path) for path in paths)
+    assert (doubled.status, doubled.body) == (plain.status, plain.body)
+
+
 def test_another_repository_has_no_referrers(server: Server, repository: Repository) -> None:
     for subject in repository.built:
         check_referrers_list(ask(server, subject, name="other"), "GET", [], filtered=False)

@@ -34,6 +34,7 @@ ROWS: dict[str, Callable[[Work], list[Line]]] = {
         export_rows.start,
         export_rows.verify,
         served_rows.manifest,
+        served_rows.lists,
         served_rows.blob,
         served_rows.growth,
         export_rows.tree,

@@ -37,6 +37,16 @@ def manifest(work: Work) -> list[Line]:
         ]
 
 
+def lists(work: Work) -> list[Line]:
+    """CPU of nginx for a whole list of tags and of repositories, against the same file served plainly."""
+    with _serving(work) as (site, _):
+        location = f'location ~ "^/v2/(?:app/tags/list|_catalog)\\z" {{ root {site}; }}'
+        return [
+            _by_cpu(work, f"a whole list of {what}", site, path, location, path, 1.3)
+            for what, path in (("tags", "/v2/app/tags/list"), ("repositories", "/v2/_catalog"))
+        ]
+
+
 def blob(work: Work) -> list[Line]:
     """CPU of nginx for a blob, against the same file served plainly."""
     with _serving(work) as (site, manifest_name):

@@ -293,7 +293,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python does not try again at its end
         return _stopped(reason(error), 1)
-    except Exception as error:  # a defect of this program: still one line, and no file was left half made
+    except Exception as error:  # a defect of this program: still one line, and every file is complete
         if os.environ.get(_TRACEBACK):
             traceback.print_exc()
         what = f"{type(error).__name__}: {printable(str(error))}"

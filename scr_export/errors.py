@@ -19,7 +19,7 @@ from scr_export.text import count, printable
 
 
 class ScrExportError(Exception):
-    """Base of all errors that a command ends with. The text is the whole message; `problems` are told before it."""
+    """Base of all errors that a command ends with. The text is the whole message; `problems` are printed before it."""
 
     exit_status = 1
 

@@ -1,4 +1,4 @@
-"""The server of a site as its clients are told of it, and the upstream registries that it stands in for."""
+"""The server of a site as clients know it, and the upstream registries that it stands in for."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def find_upstreams(
 ) -> Found:
     """Find the upstreams of repositories that begin with `prefix`. `unscoped` is that of images which name none.
 
-    ValueError: the site has the images of one upstream in two places, which no client can be told of.
+    ValueError: the site has the images of one upstream in two places, which no client's configuration can express.
     """
     start = f"{parse_repository_name(prefix)}/" if prefix else ""
     names, with_signatures = sorted(names), set(signed)

@@ -75,7 +75,7 @@ def discover(
 
 
 class _Walk:
-    """One walk; it tells of a tree of another kind once, in however many places that is seen."""
+    """One walk. A tree of another kind is reported once, also if several of its directories show what it is."""
 
     def __init__(self, problems: Problems, empty: list[str], arguments: Arguments) -> None:
         self.problems = problems

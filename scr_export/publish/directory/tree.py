@@ -1,7 +1,7 @@
 """The one module that changes SITE. Everything appears under its name complete, or not at all.
 
 A new name is made by one system call. An existing one is replaced by a rename from SITE/.scr-export/tmp, so whatever an
-interruption leaves half made lies there, and the next export empties it.
+interruption leaves unfinished lies there, and the next export empties it.
 """
 
 from __future__ import annotations

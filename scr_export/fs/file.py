@@ -41,7 +41,8 @@ class SourceFile(NamedTuple):
     @classmethod
     def of(cls, digest: Digest, path: str, status: os.stat_result) -> SourceFile:
         """Describe a file by its status."""
-        return cls(digest, path, *FileStamp.of(status), bool(status.st_mode & stat.S_IROTH))
+        mode, inode, device, _, _, _, size, *_ = status  # quicker than by name, which counts here
+        return cls(digest, path, device, inode, size, status.st_mtime_ns, bool(mode & stat.S_IROTH))
 
     @property
     def stamp(self) -> FileStamp:
@@ -50,7 +51,7 @@ class SourceFile(NamedTuple):
 
     def is_unchanged(self, status: os.stat_result) -> bool:
         """Tell whether this status is of the same file, not written since it was seen."""
-        return self.stamp == FileStamp.of(status)
+        return (self.device, self.inode, self.size, self.mtime) == FileStamp.of(status)
 
     @property
     def identity(self) -> bytes:

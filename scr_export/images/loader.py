@@ -131,7 +131,8 @@ class _Loader:
 
     def _signatures(self) -> Iterator[StoredSignature]:
         """Yield the signatures of the manifests, in the order of their numbers."""
-        parsed = [(found, name) for name in os.listdir(self.directory) if (found := SignatureName.parse(name))]
+        names = [name for name in os.listdir(self.directory) if "signature-" in name]
+        parsed = [(found, name) for name in names if (found := SignatureName.parse(name))]
         subjects = {start: digest for digest in self.manifests for start in blob_names(digest)} if parsed else {}
         subjects[""] = self.stored[0].name.digest
         absent = []

@@ -47,6 +47,10 @@ class Defect(NamedTuple):
     reason: Reason = Reason.REFUSED
 
 
+_PLAIN = {"mediaType", "digest", "size"}
+_PLAIN_TYPES = (str, str, int)
+
+
 class InvalidManifest(ValueError):
     """Bytes that are no manifest which clients take. `defects` has everything found."""
 
@@ -231,8 +235,9 @@ class _Reader:
         if not isinstance(item, dict):
             self._refuse(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
             return ()
-        item = _folded(item)
-        self._refuse_mistyped(item, place)
+        if not _is_plain(item):
+            item = _folded(item)
+            self._refuse_mistyped(item, place)
         try:
             digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))
         except ValueError as error:
@@ -246,6 +251,11 @@ class _Reader:
         # image-spec, descriptor.md, "Embedded Content"
         if data is not None and _is_data(data) and Digest.of(_data(data) or b"", digest.algorithm) != digest:
             self._refuse(f"{place} has data that are not the bytes of its digest")
+
+
+def _is_plain(item: dict[str, Any]) -> bool:
+    """Whether a descriptor has just the three fields that every one has, of their types, as nearly all do."""
+    return item.keys() == _PLAIN and (type(item["mediaType"]), type(item["digest"]), type(item["size"])) == _PLAIN_TYPES
 
 
 def _text(value: object) -> str:

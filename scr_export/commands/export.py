@@ -100,6 +100,7 @@ class _Run:
             verified=before.verified,
             link_refused=set(before.link_refused),
             hash_unknown=options.verify_digests,
+            looked_at=before.noted_at,
         )
         if self.site is not None and not options.dry_run:
             self.destination = Destination(self.site, self.images, options.site, options.images)
@@ -260,7 +261,7 @@ def _publish(run: _Run, destination: Destination, changes: Changes, sources: Map
         copied=(before.copied & kept) | transfer.copied,
         linked=set() if run.options.verify_digests else _identities(sources),
     )
-    destination.save(state, before)
+    destination.save(state, before, is_changed=bool(changes))
     return transfer
 
 

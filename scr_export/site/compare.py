@@ -27,6 +27,7 @@ from scr_export.site.entries import (
 from scr_export.site.paths import Part
 from scr_export.site.roles import Role, role_of
 
+_COARSEST_CLOCK = 2 * 10**9  # nanoseconds; file systems note the time of a change this exactly at least
 _NO_ENTRIES: Mapping[str, Entry] = {}
 _PUBLIC_DIRECTORY = stat.S_IROTH | stat.S_IXOTH
 _KIND_OF_ROLE = {Role.BLOB: Kind.FILE, Role.MANIFEST: Kind.DIRECTORY, Role.INDEX: Kind.DIRECTORY, Role.TAG: Kind.LINK}
@@ -94,7 +95,13 @@ class Changes:
 
 
 class Files(Protocol):
-    """What the destination knows of files."""
+    """What the destination knows of files.
+
+    `looked_at` is when the last export that changed the site had ended, in nanoseconds since 1970. A directory that was
+    not changed since holds what it held then.
+    """
+
+    looked_at: int
 
     def can_link(self, source: SourceFile) -> bool:
         """Tell whether this file of IMAGES can have another name in the site."""
@@ -244,9 +251,9 @@ class _Comparison:
         status, path = directory.status(name), f"{directory.path}/{name}"
         if status and status.st_mode & _PUBLIC_DIRECTORY != _PUBLIC_DIRECTORY:
             self.changes.chmod.append(path)
-        for stray in directory.names_in(name):
-            if stray != name:
-                self.changes.remove.append(Removal(path, stray, Kind.OTHER, Role.OTHER))
+        if status is None or status.st_mtime_ns > self.files.looked_at - _COARSEST_CLOCK:
+            strays = [stray for stray in directory.names_in(name) if stray != name]
+            self.changes.remove += [Removal(path, stray, Kind.OTHER, Role.OTHER) for stray in strays]
         status = directory.status(f"{name}/{name}")
         if status is None or not stat.S_ISREG(status.st_mode) or not status.st_mode & stat.S_IROTH:
             return False

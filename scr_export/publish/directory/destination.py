@@ -38,10 +38,10 @@ class Destination:
                 mark(tree)
             return publish(tree, changes, files)
 
-    def save(self, state: State, before: State) -> None:
-        """Note what the next run has to know, as far as it differs from `before`."""
+    def save(self, state: State, before: State, *, is_changed: bool) -> None:
+        """Note what the next run has to know, as far as it differs from `before` or the site `is_changed`."""
         with self._writing() as tree:
-            state.save(tree, before)
+            state.save(tree, before, is_changed=is_changed)
 
     def note_verified(self, verified: set[bytes], before: State) -> None:
         """Note which files were verified by a run that ends early; what cannot be written is lost."""

@@ -24,6 +24,7 @@ class KnownFiles:
     link_refused: set[bytes] = field(default_factory=set)
     hash_unknown: bool = True
     can_link_at_all: bool = True
+    looked_at: int = 0
     kept: dict[str, bytes] = field(default_factory=dict)
 
     def can_link(self, source: SourceFile) -> bool:

@@ -36,6 +36,7 @@ class State:
     link_refused: set[bytes] = field(default_factory=set)
     copied: set[bytes] = field(default_factory=set)
     linked: set[bytes] = field(default_factory=set)
+    noted_at: int = 0  # when the last export that changed the site had ended, in nanoseconds since 1970
 
     @classmethod
     def load(cls, site: int) -> State:
@@ -46,18 +47,20 @@ class State:
                 bytes.fromhex(line.decode()) for line in read_file("verified", directory, _LIMIT)[0].split()
             }
         with contextlib.suppress(*_UNUSABLE), directory_at(paths.STATE, site) as directory:
-            noted = json.loads(read_file("state.json", directory, _LIMIT)[0])
+            data, status = read_file("state.json", directory, _LIMIT)
+            noted = json.loads(data)
             state.unreferenced = {str(path): float(since) for path, since in noted["unreferenced"].items()}
             state.link_refused = set(map(bytes.fromhex, noted["link_refused"]))
             state.copied = set(map(bytes.fromhex, noted["copied"]))
             state.linked = set(map(bytes.fromhex, noted["linked"]))
+            state.noted_at = status.st_mtime_ns
         return state
 
-    def save(self, tree: Tree, before: State) -> None:
-        """Write what differs from `before`."""
+    def save(self, tree: Tree, before: State, *, is_changed: bool) -> None:
+        """Write what differs from `before`. Where the site `is_changed`, the time of that is noted too."""
         self.save_verified(tree, before)
         ours, theirs = ((s.unreferenced, s.link_refused, s.copied, s.linked) for s in (self, before))
-        if ours != theirs:
+        if ours != theirs or is_changed or not before.noted_at:
             noted = {
                 "unreferenced": self.unreferenced,
                 "link_refused": _hexadecimal(self.link_refused),

@@ -139,7 +139,6 @@ def test_signatures_by_the_recipes(images: Path, programs: str) -> None:
     assert "Verified OK" in told
 
 
-@pytest.mark.xfail(strict=True, reason="the snippets do not serve /v2/_images.txt yet: then remove this line")
 @pytest.mark.parametrize("server_name", START)
 def test_each_site_tells_which_delivery_it_has(images: Path, site: Path, tmp_path: Path, server_name: str) -> None:
     write_image(images / "app/1")

@@ -55,6 +55,8 @@ def fill(images: Path) -> None:
     write_index(images / "many/v1", seed=5)
     write_image(images / "team/deep/other", seed=6, algorithm="sha512")
     write_artifact(images / "signed/sig", seed=8, subject=write_image(images / "signed/v1", seed=7))
+    for name in ("app/stays", "signed/v1"):
+        (images / name / "signature-1").write_bytes(b"a simple signature")
     for number in range(12):  # more than a page of ten
         write_image(images / f"shared/r{number}/v1", seed=100 + number, layers=1, share_layers_of=100)
 
@@ -69,6 +71,9 @@ def change(images: Path) -> None:
     write_image(images / "new/v1", seed=13, share_layers_of=3)
     write_image(images / "new/512", seed=14, algorithm="sha512", share_layers_of=6)
     write_artifact(images / "signed/more", seed=15, subject=write_image(images / "signed/v1", seed=7))
+    (images / "signed/v1/signature-1").write_bytes(b"another signature")
+    (images / "signed/v1/signature-2").write_bytes(b"a second one")
+    (images / "app/stays/signature-1").unlink()
 
 
 @pytest.fixture
@@ -95,6 +100,7 @@ def test_each_delivery_makes_the_host_what_the_site_is(old: Path, site: Path, ho
     receive(first, host, shell=shell)
     assert differences(old, host) == {}
     assert_whole(host)
+    assert len(list(host.glob("v2/_sigstore/**/signature-1"))) == 2
     assert host.stat().st_mode & 0o777 == 0o755
     assert receive("--check", host, shell=shell).stdout.startswith(f"{host} is sound")
     have = receive("--have", host, shell=shell).stdout

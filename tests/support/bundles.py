@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import subprocess
 import tarfile
@@ -100,7 +101,8 @@ def differences(site: Path, host: Path, *, before: Tree | None = None) -> dict[s
 
 def _is_content(key: str, what: tuple[object, ...]) -> bool:
     """Whether something may stay until the next delivery: no tag, no list, nothing that is named otherwise."""
-    return what[0] == "directory" or "/_pages@" in key or (what[0] == "file" and "/referrers/" not in key)
+    is_open = re.search("/(referrers|_sigstore)/", key) and "/_pages@" not in key
+    return what[0] == "directory" or "/_pages@" in key or (what[0] == "file" and not is_open)
 
 
 def members_of(archive: bytes) -> Members:

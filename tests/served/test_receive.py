@@ -56,7 +56,7 @@ def fill(images: Path) -> None:
     write_image(images / "team/deep/other", seed=6, algorithm="sha512")
     write_artifact(images / "signed/sig", seed=8, subject=write_image(images / "signed/v1", seed=7))
     for name in ("app/stays", "signed/v1"):
-        (images / name / "signature-1").write_bytes(b"a simple signature")
+        (images / name / "signature-1").write_bytes(b"\0simple-signing\nfirst")
     for number in range(12):  # more than a page of ten
         write_image(images / f"shared/r{number}/v1", seed=100 + number, layers=1, share_layers_of=100)
 
@@ -71,8 +71,8 @@ def change(images: Path) -> None:
     write_image(images / "new/v1", seed=13, share_layers_of=3)
     write_image(images / "new/512", seed=14, algorithm="sha512", share_layers_of=6)
     write_artifact(images / "signed/more", seed=15, subject=write_image(images / "signed/v1", seed=7))
-    (images / "signed/v1/signature-1").write_bytes(b"another signature")
-    (images / "signed/v1/signature-2").write_bytes(b"a second one")
+    (images / "signed/v1/signature-1").write_bytes(b"\0simple-signing\nanother")
+    (images / "signed/v1/signature-2").write_bytes(b"\0simple-signing\nsecond")
     (images / "app/stays/signature-1").unlink()
 
 

@@ -79,10 +79,8 @@ def read_site(path: str) -> Iterator[tuple[int, State | None]]:
             return
         try:
             _take(lock, path, fcntl.LOCK_SH)
-            yield (
-                site,
-                State.load(site) if is_marked(site) else None,
-            )  # `receive` takes the lock too, and has its own notes
+            # `receive` takes the lock too, and has notes of its own
+            yield site, State.load(site) if is_marked(site) else None
         finally:
             os.close(lock)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import re
@@ -36,6 +37,7 @@ from tests.support.bundles import (
     unpack,
     with_sums,
 )
+from tests.support.forked import TIMEOUT
 from tests.support.mirroring import mirror
 from tests.support.mounts import mounted, needs_root
 from tests.support.pulls import get, pull
@@ -661,3 +663,49 @@ def test_a_delivery_whose_commands_are_killed_at_a_system_call_goes_on(
         assert_whole(host)
         receive("--check", host)
     assert killed > KILLS // 4
+
+
+CHANGING = ("chmod", "cp", "find", "ln", "mkdir", "mv", "rm", "sync")
+SHIM = """#!/bin/sh
+echo >>{calls}
+[ "$(wc -l <{calls})" -lt "$LAST" ] || kill -9 0
+exec {program} "$@"
+"""
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
+def test_a_delivery_killed_before_any_command_that_changes_something_goes_on(
+    old: Path, site: Path, host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    calls, kept = tmp_path / "calls", tmp_path / "kept"
+    deliver(old, host, "1")
+    incoming = unpack(pack(site, tmp_path / "2.tar", receive("--have", host).stdout), host / ".scr-export/2")
+    if back:
+        receive(incoming, host)
+    subprocess.run(["cp", "-a", host, kept], check=True)
+    before = contents(kept) | contents(site)
+    arguments: list[str | Path] = ["--back", host] if back else [incoming, host]
+    (tmp_path / "bin").mkdir()
+    for name in CHANGING:
+        shim = tmp_path / "bin" / name
+        shim.write_text(SHIM.format(calls=calls, program=shutil.which(name)))
+        shim.chmod(0o755)
+    path = os.environ["PATH"]
+    for last in itertools.count(1):
+        shutil.rmtree(host)
+        subprocess.run(["cp", "-a", kept, host], check=True)
+        calls.write_text("")
+        monkeypatch.setenv("LAST", str(last))
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:{path}")
+        process = begin(*arguments)
+        _, told = process.communicate(timeout=TIMEOUT)
+        monkeypatch.setenv("PATH", path)
+        assert_pullable(host)
+        assert process.returncode in (0, -signal.SIGKILL), told
+        if process.returncode == 0:
+            break
+        if last % 5 == 0:
+            receive(*arguments)
+            assert differences(old if back else site, host, before=before) == {}
+            assert_whole(host)
+    assert last > 40

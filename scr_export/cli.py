@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gc
 import io
-import json
 import math
 import os
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -23,17 +21,14 @@ from scr_export.commands.export import export
 from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.pack import PackOptions, pack
 from scr_export.commands.verify import verify
-from scr_export.errors import ScrExportError, reason
+from scr_export.console import Output, run_and_print, stopped
+from scr_export.errors import reason
 from scr_export.oci.name import parse_repository_name
-from scr_export.problems import Problem, Problems
-from scr_export.report import SCHEMA, problems_as_dict
-from scr_export.signals import Terminated
-from scr_export.text import count, printable
+from scr_export.text import printable
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
 _COMMANDS = {"export", "verify", "pack", "clients", "--help", "--version"}
-_MOST_OF_A_KIND = 10  # problems of one code in one image that are printed; --json has all
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
 
 
@@ -45,26 +40,6 @@ class Verify(StrEnum):
 
     digest = "digest"
     size = "size"
-
-
-class _Output(NamedTuple):
-    """How a command tells what it did."""
-
-    as_json: bool
-    quiet: bool
-    verbose: bool
-    stdout_is_taken: bool = False  # by a bundle; the report goes to standard error then
-
-
-class _Result(Protocol):
-    """The report of a command."""
-
-    problems: Problems
-
-    @property
-    def details(self) -> Sequence[str]: ...
-
-    def as_json(self) -> str: ...
 
 
 def _print_version(wanted: bool) -> None:
@@ -142,9 +117,9 @@ def _export(
         grace=grace,
         max_remove=limit,
     )
-    output = _Output(as_json, quiet, verbose or dry_run)
+    output = Output(as_json, quiet, verbose or dry_run)
     interrupted = "every tag of the site can still be pulled"
-    raise typer.Exit(_run("export", lambda: export(options), output, images, site, interrupted))
+    raise typer.Exit(run_and_print("export", lambda: export(options), output, images, site, interrupted))
 
 
 @app.command("verify")
@@ -156,9 +131,9 @@ def _verify(
     quiet: _Quiet = False,
 ) -> None:
     """Check that everything that SITE answers for can be pulled completely. IMAGES is not needed."""
-    output = _Output(as_json, quiet, verbose)
+    output = Output(as_json, quiet, verbose)
     raise typer.Exit(
-        _run("verify", lambda: verify(site, jobs), output, "", site, "the site was not checked to the end")
+        run_and_print("verify", lambda: verify(site, jobs), output, "", site, "the site was not checked to the end")
     )
 
 
@@ -179,9 +154,9 @@ def _pack(
     quiet: _Quiet = False,
 ) -> None:
     """Write SITE, or what is new in it, as one tar for a disk. The script `receive` in it needs no Python."""
-    output = _Output(as_json, quiet, verbose, stdout_is_taken=bundle == "-" and not dry_run)
+    output = Output(as_json, quiet, verbose, stdout_is_taken=bundle == "-" and not dry_run)
     options = PackOptions(site=site, bundle=bundle, have=have, dry_run=dry_run)
-    raise typer.Exit(_run("pack", lambda: pack(options), output, "", site, "no bundle was made"))
+    raise typer.Exit(run_and_print("pack", lambda: pack(options), output, "", site, "no bundle was made"))
 
 
 @app.command("clients")
@@ -213,9 +188,9 @@ def _clients(
         upstream=_check_option("--upstream", lambda: parse_host(upstream) if upstream else None),
         prefix=name_prefix,
     )
-    output = _Output(as_json, quiet, verbose)
+    output = Output(as_json, quiet, verbose)
     interrupted = "files may be missing; run it again"
-    raise typer.Exit(_run("clients", lambda: write_clients(options), output, "", site, interrupted))
+    raise typer.Exit(run_and_print("clients", lambda: write_clients(options), output, "", site, interrupted))
 
 
 def _check_option(name: str, parse: Callable[[], T]) -> T:
@@ -223,60 +198,6 @@ def _check_option(name: str, parse: Callable[[], T]) -> T:
         return parse()
     except ValueError as error:
         raise typer.BadParameter(f"{name}: {error}") from None
-
-
-def _run(name: str, work: Callable[[], _Result], output: _Output, images: str, site: str, interrupted: str) -> int:
-    """Do the work of a command and print its report. Returns the exit status; what stops the work is one line."""
-    try:
-        report = work()
-    except ScrExportError as error:
-        _print_problems(error.problems, output, images, site)
-        if output.as_json:
-            document: dict[str, Any] = {"schema": SCHEMA, "site": site, "error": str(error)}
-            _print(json.dumps(document | problems_as_dict(error.problems), indent=2), output)
-        return _stopped(str(error), error.exit_status)
-    except Terminated:
-        return _stopped(f"{name} terminated; {interrupted}", 143)
-    except KeyboardInterrupt:
-        return _stopped(f"{name} interrupted; {interrupted}", 130)
-    _print_problems(report.problems, output, images, site)
-    if output.as_json:
-        _print(report.as_json(), output)
-    elif not output.quiet:
-        _print("\n".join([*(report.details if output.verbose else ()), str(report)]), output)
-    return 1 if report.problems.faults else 0
-
-
-def _print_problems(problems: Problems, output: _Output, images: str, site: str) -> None:
-    roots = {"IMAGES": images, "SITE": site}
-    printed: Counter[tuple[str, str]] = Counter()
-    for problem in (*(() if output.quiet else problems.warnings), *problems.faults):
-        kind = problem.path, problem.code
-        printed[kind] += 1
-        if printed[kind] <= _MOST_OF_A_KIND:
-            _print_problem(problem, roots[problem.origin])
-    for (path, code), number in printed.items():
-        if number > _MOST_OF_A_KIND:
-            more = count(number - _MOST_OF_A_KIND, "problem")
-            print(f"{printable(path)}: {more} more of this kind ({code}); --json has all", file=sys.stderr)
-
-
-def _print_problem(problem: Problem, root: str) -> None:
-    word = "error" if problem.severity == "fault" else "warning"
-    where = printable(os.path.join(root, problem.path))
-    print(f"{word}: {where}: {printable(problem.what)}; {printable(problem.remedy)}", file=sys.stderr)
-
-
-def _print(text: str, output: _Output) -> None:
-    try:
-        print(text, flush=True, file=sys.stderr if output.stdout_is_taken else sys.stdout)
-    except BrokenPipeError:  # the reader went away; so that Python does not try again at its end:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _stopped(message: str, status: int) -> int:
-    print(f"scr-export: {message}", file=sys.stderr)
-    return status
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -292,12 +213,12 @@ def run(arguments: Sequence[str]) -> int:
         return _status_of(arguments)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python does not try again at its end
-        return _stopped(reason(error), 1)
+        return stopped(reason(error), 1)
     except Exception as error:  # a defect of this program: still one line, and every file is complete
         if os.environ.get(_TRACEBACK):
             traceback.print_exc()
         what = f"{type(error).__name__}: {printable(str(error))}"
-        return _stopped(f"internal error, please report it: {what} ({_TRACEBACK}=1 shows where)", 1)
+        return stopped(f"internal error, please report it: {what} ({_TRACEBACK}=1 shows where)", 1)
 
 
 def _status_of(arguments: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scr_export.images.signatures import Signed
@@ -20,6 +20,8 @@ from scr_export.site.roles import Role
 from scr_export.text import count, printable, size
 
 SCHEMA = 1  # of every JSON document; it counts up when a key goes or changes its meaning
+
+_NO_FACTS = {"problems", "details"}
 
 _NOUNS = {Role.TAG: "tag", Role.MANIFEST: "manifest", Role.INDEX: "manifest", Role.BLOB: "blob"}
 _NOUNS |= {Role.SIGNATURE: "signature", Role.REFERRERS: "list", Role.SNIPPET: "snippet", Role.OTHER: "other"}
@@ -167,6 +169,12 @@ def _tag_changes(changes: Iterable[TagChange]) -> dict[str, list[dict[str, str |
         else:
             moved.append({"name": name, "from": before, "to": after})
     return {"added": added, "moved": moved, "removed": removed}
+
+
+def facts_as_json(report: Any) -> str:
+    """Return the JSON document of a report whose fields are the facts, but for `problems` and `details`."""
+    facts = {"schema": SCHEMA} | {key: value for key, value in asdict(report).items() if key not in _NO_FACTS}
+    return json.dumps(facts | {"seconds": round(report.seconds, 3)} | problems_as_dict(report.problems), indent=2)
 
 
 def problems_as_dict(problems: Problems) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from typing import BinaryIO
@@ -28,12 +27,11 @@ from scr_export.publish.bundle.read import Blob, Contents, read_all_names, read_
 from scr_export.publish.bundle.snapshot import snapshot_directory, take_snapshot
 from scr_export.publish.bundle.write import write_bundle
 from scr_export.publish.directory.lock import read_site
-from scr_export.report import SCHEMA, problems_as_dict
+from scr_export.report import facts_as_json
 from scr_export.site import paths
 from scr_export.text import count, printable, size
 
 _TRIES, _PAUSE = 10, 1.0  # for a site that is changed by something that takes no lock; in seconds
-_NO_FACTS = {"problems", "details"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +75,7 @@ class PackReport:
 
     def as_json(self) -> str:
         """Return one JSON document."""
-        facts = {"schema": SCHEMA} | {key: value for key, value in asdict(self).items() if key not in _NO_FACTS}
-        return json.dumps(facts | {"seconds": round(self.seconds, 3)} | problems_as_dict(self.problems), indent=2)
+        return facts_as_json(self)
 
     def __str__(self) -> str:
         sent = f"{count(self.blobs_sent, 'blob')}, new images under {count(self.new_tags, 'tag')}"

@@ -30,11 +30,6 @@ class Role(IntEnum):
     OTHER = 12
 
     @property
-    def is_content(self) -> bool:
-        """Whether the entry is content that other entries lead to."""
-        return self <= Role.LIST_PAGE
-
-    @property
     def is_pulled_by_digest(self) -> bool:
         """Whether a pull that began earlier may still ask for it by its digest, or by that of its manifest."""
         return self <= Role.INDEX or self is Role.SIGNATURE

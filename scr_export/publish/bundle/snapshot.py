@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from scr_export.fs.safe import DIRECTORY_FLAGS, directory_at, open_directory
 from scr_export.oci.digest import Digest
 from scr_export.publish.bundle.read import Blob
+from scr_export.publish.directory.lock import is_locked
 from scr_export.site import paths
 
 SNAPSHOTS = f"{paths.STATE}/pack"
@@ -113,20 +114,17 @@ def _free_name(top: int) -> str:
 def _remove_dead(top: int) -> None:
     for name in os.listdir(top):
         with contextlib.suppress(OSError):
-            if not is_at_work(name, top):
+            if not _is_at_work(name, top):
                 _remove(name, top)
 
 
-def is_at_work(name: str, top: int | None = None) -> bool:
+def _is_at_work(name: str, top: int) -> bool:
     """Tell whether the run of a snapshot still holds it."""
     descriptor = os.open(name, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=top)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _remove(name: str, top: int) -> None:

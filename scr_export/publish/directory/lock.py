@@ -179,6 +179,15 @@ def _take(lock: int, path: str, kind: int) -> None:
         raise SiteError(f"cannot lock {printable(path)}: {error.strerror}") from error
 
 
+def is_locked(descriptor: int) -> bool:
+    """Tell whether another process holds the lock of an open file or directory."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
 def mark(tree: Tree) -> None:
     """Mark the site as one of this program, before anything else is written."""
     tree.write(FORMAT, paths.STATE, "format")

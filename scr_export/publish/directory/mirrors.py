@@ -9,7 +9,6 @@ pack/NUMBER/                   the snapshot of a run, which locks it: hard links
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import stat
@@ -18,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from scr_export.problems import Problems
+from scr_export.publish.directory.lock import is_locked
 from scr_export.site import paths
 from scr_export.text import size
 
@@ -78,9 +78,6 @@ def _is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(lock)
     finally:
         os.close(lock)
-    return False

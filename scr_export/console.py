@@ -1,0 +1,95 @@
+"""How a command prints what it did: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from scr_export.errors import ScrExportError
+from scr_export.problems import Problem, Problems
+from scr_export.report import SCHEMA, problems_as_dict
+from scr_export.signals import Terminated
+from scr_export.text import count, printable
+
+_MOST_OF_A_KIND = 10  # problems of one code in one image that are printed; --json has all
+
+
+class Output(NamedTuple):
+    """How a command tells what it did."""
+
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    stdout_is_taken: bool = False  # by a bundle; the report goes to standard error then
+
+
+class Result(Protocol):
+    """The report of a command."""
+
+    problems: Problems
+
+    @property
+    def details(self) -> Sequence[str]: ...
+
+    def as_json(self) -> str: ...
+
+
+def run_and_print(
+    name: str, work: Callable[[], Result], output: Output, images: str, site: str, interrupted: str
+) -> int:
+    """Do the work of a command and print its report. Returns the exit status; what stops the work is one line."""
+    try:
+        report = work()
+    except ScrExportError as error:
+        _print_problems(error.problems, output, images, site)
+        if output.as_json:
+            document: dict[str, Any] = {"schema": SCHEMA, "site": site, "error": str(error)}
+            _print(json.dumps(document | problems_as_dict(error.problems), indent=2), output)
+        return stopped(str(error), error.exit_status)
+    except Terminated:
+        return stopped(f"{name} terminated; {interrupted}", 143)
+    except KeyboardInterrupt:
+        return stopped(f"{name} interrupted; {interrupted}", 130)
+    _print_problems(report.problems, output, images, site)
+    if output.as_json:
+        _print(report.as_json(), output)
+    elif not output.quiet:
+        _print("\n".join([*(report.details if output.verbose else ()), str(report)]), output)
+    return 1 if report.problems.faults else 0
+
+
+def _print_problems(problems: Problems, output: Output, images: str, site: str) -> None:
+    roots = {"IMAGES": images, "SITE": site}
+    printed: Counter[tuple[str, str]] = Counter()
+    for problem in (*(() if output.quiet else problems.warnings), *problems.faults):
+        kind = problem.path, problem.code
+        printed[kind] += 1
+        if printed[kind] <= _MOST_OF_A_KIND:
+            _print_problem(problem, roots[problem.origin])
+    for (path, code), number in printed.items():
+        if number > _MOST_OF_A_KIND:
+            more = count(number - _MOST_OF_A_KIND, "problem")
+            print(f"{printable(path)}: {more} more of this kind ({code}); --json has all", file=sys.stderr)
+
+
+def _print_problem(problem: Problem, root: str) -> None:
+    word = "error" if problem.severity == "fault" else "warning"
+    where = printable(os.path.join(root, problem.path))
+    print(f"{word}: {where}: {printable(problem.what)}; {printable(problem.remedy)}", file=sys.stderr)
+
+
+def _print(text: str, output: Output) -> None:
+    try:
+        print(text, flush=True, file=sys.stderr if output.stdout_is_taken else sys.stdout)
+    except BrokenPipeError:  # the reader went away; so that Python does not try again at its end:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def stopped(message: str, status: int) -> int:
+    """Print what ended the program, in one line, and return the exit status."""
+    print(f"scr-export: {message}", file=sys.stderr)
+    return status

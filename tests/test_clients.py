@@ -340,3 +340,12 @@ def test_what_cannot_be_done_is_one_line(
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_an_earlier_run_is_named_where_it_lies(scoped: Path, tmp_path: Path) -> None:
+    left = tmp_path / "clients/certs.d/gone.example.com/hosts.toml"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    process = clients("--url", "http://mirror:8080", scoped, tmp_path / "clients")
+    assert process.returncode == 0, process.stderr
+    assert f"warning: {left}: " in process.stderr

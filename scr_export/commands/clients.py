@@ -94,7 +94,8 @@ def write_clients(options: ClientsOptions) -> ClientsReport:
     report.upstreams = [upstream.host for upstream in found.upstreams]
     if left:
         what = f"{count(len(left), 'file')} of DIRECTORY are not from this run, the first: {left[0]}"
-        report.problems.warning(left[0], "left-over", what, "remove what you do not know", "SITE")
+        path = os.path.abspath(os.path.join(options.directory, left[0]))  # it lies in neither IMAGES nor SITE
+        report.problems.warning(path, "left-over", what, "remove what you do not know", "SITE")
     return report
 
 

@@ -17,6 +17,7 @@ from scr_export.commands.checks import (
 )
 from scr_export.commands.documents import documents
 from scr_export.commands.options import ExportOptions
+from scr_export.commands.seal import Seal
 from scr_export.errors import ImagesError
 from scr_export.fs.file import SourceFile
 from scr_export.images import remedies
@@ -57,18 +58,26 @@ def export(options: ExportOptions) -> Report:
     started = time.monotonic()
     refuse_overlap(options)
     with open_images(options) as images, open_destination(options) as site:
-        run = _Run(options, images, site, State.load(site) if site is not None else State())
-        with run.noting_verified_files():
-            found = _load(run)
-            sources = _verify(run, found)
-            catalog = _merge(run, found, sources)
-            changes = _compare(run, catalog)
-            _limit_removals(run, changes)
-        if run.destination:
-            run.report.transfer = _publish(run, run.destination, changes, sources)
-        warn_of_snapshots(options.site, run.report.problems)
-        run.report.seconds = time.monotonic() - started
-        return run.report
+        seal = Seal(options, images, site)
+        report = seal.report() or _export(options, images, site, seal)
+        warn_of_snapshots(options.site, report.problems)
+        report.seconds = time.monotonic() - started
+        return report
+
+
+def _export(options: ExportOptions, images: int, site: int | None, seal: Seal) -> Report:
+    run = _Run(options, images, site, State.load(site) if site is not None else State())
+    with run.noting_verified_files():
+        found = _load(run)
+        sources = _verify(run, found)
+        catalog = _merge(run, found, sources)
+        changes = _compare(run, catalog)
+        _limit_removals(run, changes)
+    if run.destination:
+        run.report.transfer = _publish(run, run.destination, changes, sources)
+        if not changes and not changes.unreferenced and not run.before.copied:  # these are tried again
+            run.destination.save_seal(seal.seal(run.report))
+    return run.report
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from scr_export.oci.digest import Digest
 
+COARSEST_CLOCK = 2 * 10**9  # nanoseconds; file systems note the time of a change this exactly at least
+
 
 class FileStamp(NamedTuple):
     """What stays the same while a file is not written. `size` is in bytes, `mtime` in nanoseconds."""

@@ -124,7 +124,7 @@ class _Walk:
                 self._note_empty(place, entries)
         for entry in entries:
             below = place.below(entry.name)
-            if _OF_THE_SYSTEM.fullmatch(entry.name):
+            if is_of_the_system(entry.name):
                 continue
             if entry.is_symlink():
                 self._report_link(below, directory, entry.name)
@@ -229,8 +229,13 @@ def _entries(directory: int) -> list[os.DirEntry[str]]:
         return sorted(listing, key=lambda entry: entry.name)
 
 
+def is_of_the_system(name: str) -> bool:
+    """Tell whether a directory of this name is passed over: file systems, snapshots and desktops make such."""
+    return _OF_THE_SYSTEM.fullmatch(name) is not None
+
+
 def _is_walked(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and not _OF_THE_SYSTEM.fullmatch(entry.name)
+    return entry.is_dir(follow_symlinks=False) and not is_of_the_system(entry.name)
 
 
 def _is_version(directory: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from scr_export.fs.file import SourceFile
 from scr_export.oci.digest import Digest
@@ -12,8 +12,7 @@ from scr_export.oci.referrers import Referrer
 from scr_export.oci.signature import SignatureFormat
 
 
-@dataclass(frozen=True, slots=True)
-class StoredManifest:
+class StoredManifest(NamedTuple):
     """A manifest: its name, the file that holds its exact bytes, and the digests of the manifests that it lists."""
 
     name: ManifestName
@@ -21,8 +20,7 @@ class StoredManifest:
     children: tuple[Digest, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSignature:
+class StoredSignature(NamedTuple):
     """A signature of a manifest in a file of its own."""
 
     subject: Digest
@@ -30,8 +28,7 @@ class StoredSignature:
     file: SourceFile
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """Everything that one image directory holds. The first of `manifests` is the one that its reference names.
 
     `referrers` are pairs of a subject and a manifest that refers to it. `unresolved_referrers` are pairs of a subject

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from scr_export.fs.file import SourceFile
 from scr_export.fs.safe import directory_at, read_file
@@ -49,7 +48,7 @@ def _resolve(image: Image, stored: dict[tuple[RepositoryName, Digest], SourceFil
             with suppress(OSError, ValueError), directory_at(directory, root) as descriptor:
                 manifest = Manifest.parse(read_file(name, descriptor, SIZE_LIMIT)[0], digest.algorithm)
                 found.append((subject, Referrer.of(manifest)))
-    return replace(image, referrers=(*image.referrers, *found))
+    return image._replace(referrers=(*image.referrers, *found))
 
 
 class _Loader:
@@ -268,8 +267,10 @@ class _Loader:
     def _find(self, names: Iterable[str]) -> tuple[str, os.stat_result] | None:
         """Return the first of these names that exists, and its status."""
         for name in names:
-            with suppress(OSError):
+            try:
                 return name, os.stat(name, dir_fd=self.directory, follow_symlinks=False)
+            except OSError:
+                continue
         return None
 
     def _may_read(self, name: str) -> bool:

@@ -33,8 +33,9 @@ def manifest_names(digest: Digest) -> tuple[str, ...]:
 
 def _names(digest: Digest, suffix: str) -> tuple[str, ...]:
     # From 1.23 on, skopeo puts the algorithm before all but sha256.
-    plain = digest.encoded + suffix
-    return (plain,) if digest.algorithm == "sha256" else (f"{digest.algorithm}-{plain}", plain)
+    algorithm, _, encoded = digest.partition(":")
+    plain = encoded + suffix
+    return (plain,) if algorithm == "sha256" else (f"{algorithm}-{plain}", plain)
 
 
 def parts_in(names: Collection[str], has_version: bool) -> list[str]:

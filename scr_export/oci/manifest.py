@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -69,8 +68,7 @@ class Descriptor(NamedTuple):
     media_type: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A manifest's own descriptor, and what it points at: config and layers, or an index's manifests.
 
     `artifact_type` is the config's media type where an image manifest states none.
@@ -229,20 +227,26 @@ class _Reader:
         if not isinstance(items, list):
             self._refuse(f"{key} is not a list")
             return ()
-        return tuple(found for place, item in enumerate(items) for found in self._descriptor(f"{key}[{place}]", item))
+        found: list[Descriptor] = []
+        for place, item in enumerate(items):
+            found += self._descriptor(f"{key}[{place}]", item)
+        return tuple(found)
 
     def _descriptor(self, place: str, item: object) -> tuple[Descriptor, ...]:
         if not isinstance(item, dict):
             self._refuse(f"{place} is not a descriptor" if item is not None else f"{place} is missing")
             return ()
-        if not _is_plain(item):
+        is_plain = _is_plain(item)
+        if not is_plain:
             item = _folded(item)
             self._refuse_mistyped(item, place)
         try:
-            digest, size = Digest.parse(item.get("digest")), _size(item.get("size"))
+            digest, size = Digest(item.get("digest")), _size(item.get("size"))
         except ValueError as error:
             self._refuse(f"{place}: {error}")
             return ()
+        if is_plain:
+            return (Descriptor(place, digest, size, False, item["mediaType"]),)
         if place != "subject":  # of a subject, no client compares them
             self._refuse_other_data(item.get("data"), digest, place)
         return (Descriptor(place, digest, size, bool(item.get("urls")), _text(item.get("mediaType"))),)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from scr_export.oci.digest import Digest
 from scr_export.oci.name import RepositoryName, Tag
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """What a client pulls an image by. Without a tag it is pulled by its digest alone."""
 
     repository: RepositoryName

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from scr_export.fs.file import SourceFile
+from scr_export.fs.file import COARSEST_CLOCK, SourceFile
 from scr_export.oci.digest import Digest
 from scr_export.oci.name import ManifestName, RepositoryName, Tag
 from scr_export.oci.repository import Keep
@@ -27,7 +27,6 @@ from scr_export.site.entries import (
 from scr_export.site.paths import Part
 from scr_export.site.roles import Role, role_of
 
-_COARSEST_CLOCK = 2 * 10**9  # nanoseconds; file systems note the time of a change this exactly at least
 _NO_ENTRIES: Mapping[str, Entry] = {}
 _PUBLIC_DIRECTORY = stat.S_IROTH | stat.S_IXOTH
 _KIND_OF_ROLE = {Role.BLOB: Kind.FILE, Role.MANIFEST: Kind.DIRECTORY, Role.INDEX: Kind.DIRECTORY, Role.TAG: Kind.LINK}
@@ -251,7 +250,7 @@ class _Comparison:
         status, path = directory.status(name), f"{directory.path}/{name}"
         if status and status.st_mode & _PUBLIC_DIRECTORY != _PUBLIC_DIRECTORY:
             self.changes.chmod.append(path)
-        if status is None or status.st_mtime_ns > self.files.looked_at - _COARSEST_CLOCK:
+        if status is None or status.st_mtime_ns > self.files.looked_at - COARSEST_CLOCK:
             strays = [stray for stray in directory.names_in(name) if stray != name]
             self.changes.remove += [Removal(path, stray, Kind.OTHER, Role.OTHER) for stray in strays]
         status = directory.status(f"{name}/{name}")

@@ -13,7 +13,8 @@ from scr_export.fs.file import SourceFile
 from scr_export.publish.directory.files import KnownFiles
 from scr_export.publish.directory.lock import is_marked, mark
 from scr_export.publish.directory.publish import Transfer, publish
-from scr_export.publish.directory.state import State
+from scr_export.publish.directory.seal import SEAL
+from scr_export.publish.directory.state import PRIVATE_MODE, State
 from scr_export.publish.directory.tree import SourceChangedError, Tree
 from scr_export.site import paths
 from scr_export.site.compare import Changes
@@ -42,6 +43,12 @@ class Destination:
         """Note what the next run has to know, as far as it differs from `before` or the site `is_changed`."""
         with self._writing() as tree:
             state.save(tree, before, is_changed=is_changed)
+
+    def save_seal(self, seal: bytes | None) -> None:
+        """Write the seal of a site to which nothing was done; what cannot be written is lost."""
+        if seal:
+            with suppress(OSError), Tree(self._site, self._images) as tree:
+                tree.write(seal, paths.STATE, SEAL, overwrite=False, mode=PRIVATE_MODE)
 
     def note_verified(self, verified: set[bytes], before: State) -> None:
         """Note which files were verified by a run that ends early; what cannot be written is lost."""

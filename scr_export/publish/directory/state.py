@@ -4,6 +4,7 @@ format      marks a site of this program, and the version of its layout
 lock        held by the kernel while a run writes the site; its text names the holder
 state.json  since when content is unreferenced, and which files could not be linked
 verified    the files whose bytes were found to have their digest, a line each
+seal        how IMAGES and SITE were when an export had nothing to do: see seal.py
 tmp/        unfinished files
 """
 
@@ -14,12 +15,13 @@ import json
 from dataclasses import dataclass, field, replace
 
 from scr_export.fs.safe import directory_at, read_file
+from scr_export.publish.directory.seal import sealed_at
 from scr_export.publish.directory.tree import Tree
 from scr_export.site import paths
 
 _LIMIT = 2**31
 _UNUSABLE = (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
-_MODE = 0o600
+PRIVATE_MODE = 0o600
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class State:
     link_refused: set[bytes] = field(default_factory=set)
     copied: set[bytes] = field(default_factory=set)
     linked: set[bytes] = field(default_factory=set)
-    noted_at: int = 0  # when the last export that changed the site had ended, in nanoseconds since 1970
+    noted_at: int = 0  # when the site was as an export wants it, at the latest; in nanoseconds since 1970
 
     @classmethod
     def load(cls, site: int) -> State:
@@ -53,7 +55,7 @@ class State:
             state.link_refused = set(map(bytes.fromhex, noted["link_refused"]))
             state.copied = set(map(bytes.fromhex, noted["copied"]))
             state.linked = set(map(bytes.fromhex, noted["linked"]))
-            state.noted_at = status.st_mtime_ns
+            state.noted_at = max(status.st_mtime_ns, sealed_at(directory))
         return state
 
     def save(self, tree: Tree, before: State, *, is_changed: bool) -> None:
@@ -67,13 +69,13 @@ class State:
                 "copied": _hexadecimal(self.copied),
                 "linked": _hexadecimal(self.linked),
             }
-            tree.write(json.dumps(noted, indent=1).encode() + b"\n", paths.STATE, "state.json", mode=_MODE)
+            tree.write(json.dumps(noted).encode() + b"\n", paths.STATE, "state.json", mode=PRIVATE_MODE)
 
     def save_verified(self, tree: Tree, before: State) -> None:
         """Write which files were verified, if that differs from `before`."""
         if self.verified != before.verified:
             lines = "".join(f"{line}\n" for line in _hexadecimal(self.verified))
-            tree.write(lines.encode(), paths.STATE, "verified", mode=_MODE)
+            tree.write(lines.encode(), paths.STATE, "verified", mode=PRIVATE_MODE)
 
 
 def forget_verified(site: int, state: State, damaged: set[bytes]) -> None:

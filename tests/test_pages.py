@@ -45,8 +45,9 @@ class Reader:
 
     def page(self, n: int, last: str) -> tuple[list[str], str | None]:
         """The entries of the largest page, and the next `last`."""
-        size = next(size for size in (1000, 100, 10, 1) if size <= n and (self.directory / f"{last}@{size}").exists())
-        path = (self.directory / f"{last}@{size}").resolve()
+        names = {size: f"{last}@{size}" if size == 1 else f"@{size}/{last}@{size}" for size in (1000, 100, 10, 1)}
+        size = next(size for size, name in names.items() if size <= n and (self.directory / name).exists())
+        path = (self.directory / names[size]).resolve()
         assert path.is_relative_to(self.directory)
         _, _, following = path.name.removeprefix(last.rpartition("/")[2]).partition(f"@{size}@")
         document = json.loads(path.read_bytes())

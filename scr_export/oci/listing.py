@@ -11,7 +11,7 @@ from scr_export.oci.name import RepositoryName
 # How many entries a page has. A client that asks for `n` gets the largest page that is not above it.
 SIZES = (1, 10, 100, 1000)
 # Up to here all that follows an entry is one page, so that `last` alone is answered in full.
-_SHORT = 1000
+_SHORT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def pages(entries: Sequence[str]) -> Iterator[Page]:
 
     A page of one entry begins behind every entry, pages of 10, 100 and 1,000 only where one of that size begins when
     the list is read from its start, so that all pages together cost what four lists do. A client that starts elsewhere
-    gets small pages until it reaches such a place. In a list of up to 1,000, all that follows an entry is a page.
+    gets small pages until it reaches such a place. In a list of up to 100, all that follows an entry is a page.
     """
     for position in range(len(entries) + 1):
         after = entries[position - 1] if position else ""

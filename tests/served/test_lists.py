@@ -93,7 +93,7 @@ class Listed:
         is_end = len(page.entries) == len(rest)
         assert page.entries == rest[: len(page.entries)], url
         assert n is None or len(page.entries) <= n, url
-        if n is None and (not last or len(self.entries) <= 1000):
+        if n is None and (not last or len(self.entries) <= 100):
             assert is_end, url
         if n == 0 or is_end:
             assert page.next is None, url

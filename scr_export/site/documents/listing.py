@@ -1,13 +1,15 @@
 """The lists of tags and of repositories, each with its pages in a directory of its own. Pure.
 
-@all                  the whole list
-@0                    the empty list
-LAST@SIZE             the page of SIZE entries behind LAST, if nothing follows it
-LAST@SIZE@NEXT        the same if more follows; NEXT is what to ask for as `last` then
-LAST@SIZE             in that case a link to it
+@all                    the whole list
+@0                      the empty list
+@10/LAST@10             the page of up to 10 entries behind LAST, if nothing follows it; @100 and @1000 alike
+@10/LAST@10@NEXT        the same if more follows; NEXT is what to ask for as `last` then
+@10/LAST@10             in that case a link to it
+LAST@1, LAST@1@NEXT     the same of one entry
 
-So a server has the next page from a file's name, as it has a manifest's headers. A page of one tag is completely in its
-name and needs no file. The directory is named by a hash of what is in it, and appears and goes as a whole.
+So a server has the next page from a file's name, as it has a manifest's headers. To find that name, Caddy reads a whole
+directory: so there is one for each size. A page of one tag is completely in its name and needs no file. The directory
+is named by a hash of what is in it, and appears and goes as a whole.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from scr_export.site.entries import Entry, HardLink, PagesDirectory, Symlink
 from scr_export.site.plan import File, Part
 
 # Counts up when the same list gets other files: a new version of the program must not keep the directory of an old one.
-LAYOUT = 2
+LAYOUT = 3
 
 EMPTY = "@0"
 
@@ -75,15 +77,18 @@ def _names(page: Page, file: bytes | HardLink) -> Iterator[tuple[str, bytes | Ha
     """Yield every name of a page, and its bytes or what it is a link to."""
     size = f"@{page.size}"
     end = size + (f"@{_token(page.next)}" if page.next else "")
-    first, *others = keys = [key for key in _keys(page.after) if len(key.rpartition("/")[2] + end) <= _NAME_LENGTH]
+    directory = f"{size}/" if page.size > 1 else ""
+    named = [key for key in _keys(page.after) if len(key.rpartition("/")[2] + end) <= _NAME_LENGTH]
+    first, *others = keys = [directory + key for key in named]
     yield first + end, file
     for key in others:
         # Only nginx asks for an encoded name, and it goes by links, where Caddy goes by whole names.
         if not page.next or "%" not in key:
             yield key + end, HardLink(first + end)
     for key in keys if page.next else ():
-        # A link is made beside its target, or at the top.
-        yield key + size, Symlink(first + end if "/" not in key else (first + end).rpartition("/")[2])
+        # A link is made beside its target, or at the top of the directory of its size.
+        target = (first + end).removeprefix(directory)
+        yield key + size, Symlink(target.rpartition("/")[2] if "/" in key.removeprefix(directory) else target)
 
 
 def _keys(last: str) -> dict[str, None]:

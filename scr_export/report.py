@@ -54,10 +54,12 @@ class Report:
     unreferenced: int = 0
     unreferenced_until: float = 0
     seconds: float = 0
+    has_changes: bool = False
     problems: Problems = field(default_factory=Problems)
 
     def describe(self, changes: Changes, grace: float) -> None:
         """Take over what is to be done. `grace` is in seconds."""
+        self.has_changes = bool(changes)
         self.unchanged = changes.unchanged
         self.tag_changes = sorted(changes.tags, key=lambda each: (each.repository, each.tag))
         self.made_public = len(changes.chmod)

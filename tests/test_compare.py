@@ -70,7 +70,7 @@ class Workshop:
         path = self.sources / name
         path.write_text(name)
         path.chmod(0o644)
-        return SourceFile.of(Digest.of(name.encode()), name, path.stat())
+        return SourceFile.of(Digest.of(name.encode()), "", name, path.stat())
 
     def planned(self) -> list[PlannedDirectory]:
         return [PlannedDirectory(path, self.plan[path]) for path in sorted(self.plan, key=walk_order)]
@@ -143,7 +143,7 @@ def test_a_copy_is_unchanged_where_no_link_is_possible(workshop: Workshop, why: 
             expected = {BLOB: f"v2/app/blobs/{BLOB}", Digest.of(b"manifest"): f"v2/app/manifests/{MANIFEST}/{MANIFEST}"}
         case "mode":
             (workshop.sources / "blob").chmod(0o600)
-            content = SourceFile.of(BLOB, "blob", (workshop.sources / "blob").stat())
+            content = SourceFile.of(BLOB, "", "blob", (workshop.sources / "blob").stat())
             workshop.plan["v2/app/blobs"][BLOB] = content
             expected = {BLOB: f"v2/app/blobs/{BLOB}"}
         case _:

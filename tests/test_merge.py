@@ -20,7 +20,8 @@ APP = RepositoryName("app")
 
 def source(what: str, path: str = "", *, is_public: bool = True) -> SourceFile:
     inode = hash(path or what) & 0xFFFFFF
-    return SourceFile(Digest.of(what.encode()), path or what, 1, inode, 1, 1, is_public)
+    directory, _, name = (path or what).rpartition("/")
+    return SourceFile(Digest.of(what.encode()), directory, name, 1, inode, 1, 1, is_public)
 
 
 def stored(what: str, path: str, *, children: Sequence[str] = (), is_public: bool = True) -> StoredManifest:

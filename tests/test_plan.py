@@ -26,7 +26,7 @@ INDEX = ManifestName.of(OCI_INDEX, Digest.of(b"index"))
 
 
 def source(what: str) -> SourceFile:
-    return SourceFile(Digest.of(what.encode()), what, device=1, inode=1, size=1, mtime=1, is_public=True)
+    return SourceFile(Digest.of(what.encode()), "", what, device=1, inode=1, size=1, mtime=1, is_public=True)
 
 
 def catalog(**repositories: Repository[File]) -> Catalog[File]:

@@ -225,7 +225,7 @@ DAMAGES: dict[str, Damage] = {
     "a list lies": (lambda s, b: rewrite(page(s, "@all"), b'{"name":"app","tags":["v1","v3"]}\n'), pages, "list"),
     "a list is private": (lambda s, b: renew(page(s, "@all"), 0o600), pages, "list"),
     "a page lies": (lambda s, b: rewrite(page(s, "v1@1"), b'{"name":"app","tags":["v3"]}\n'), pages, "list"),
-    "a page is private": (lambda s, b: renew(page(s, "@10"), 0o640), pages, "list"),
+    "a page is private": (lambda s, b: renew(page(s, "@10/@10"), 0o640), pages, "list"),
     "a page is missing": (lambda s, b: page(s, "v2@1").unlink(), pages, "list"),
     "a page leads elsewhere": (lambda s, b: relink(page(s, "@1"), "v1@1"), pages, "list"),
     "a page is a link": (lambda s, b: relink(page(s, "v1@1"), "@all"), pages, "list"),

@@ -39,7 +39,6 @@ from scr_export.publish.directory.files import KnownFiles, device_of
 from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
 from scr_export.publish.directory.mirrors import warn_of_snapshots
 from scr_export.publish.directory.observe import observe
-from scr_export.publish.directory.publish import Transfer
 from scr_export.publish.directory.read import read_all, read_closures, read_names
 from scr_export.publish.directory.state import State
 from scr_export.report import Report
@@ -71,11 +70,13 @@ def _export(options: ExportOptions, images: int, site: int | None, seal: Seal) -
         found = _load(run)
         sources = _verify(run, found)
         catalog = _merge(run, found, sources)
+        del found  # of 100,000 images, each step would hold 100 MB that it does not need
         changes = _compare(run, catalog)
+        del catalog
         _limit_removals(run, changes)
     if run.destination:
-        run.report.transfer = _publish(run, run.destination, changes, sources)
-        if not changes and not changes.unreferenced and not run.before.copied:  # these are tried again
+        _publish(run, run.destination, changes, sources)
+        if not run.report.has_changes and not changes.unreferenced and not run.before.copied:  # these are tried again
             run.destination.save_seal(seal.seal(run.report))
     return run.report
 
@@ -253,25 +254,29 @@ def _limit_removals(run: _Run, changes: Changes) -> None:
         raise ImagesError(report.problems)
 
 
-def _publish(run: _Run, destination: Destination, changes: Changes, sources: Mapping[Digest, SourceFile]) -> Transfer:
+def _publish(run: _Run, destination: Destination, changes: Changes, sources: Mapping[Digest, SourceFile]) -> None:
     """Apply the changes, and note what the next export has to know."""
-    before = run.before
-    transfer = destination.apply(changes, run.files)
+    run.report.transfer = destination.apply(changes, run.files)
+    changes.make.clear()  # the report has counted them, and a first export has many
+    destination.save(_state_after(run, changes, sources), run.before, is_changed=run.report.has_changes)
+
+
+def _state_after(run: _Run, changes: Changes, sources: Mapping[Digest, SourceFile]) -> State:
+    before, transfer = run.before, run.report.transfer
     removed = {removal.path for removal in changes.remove}
     kept = {identity for path, identity in run.files.kept.items() if path not in removed}
-    verified = run.verifier.result.verified | kept | transfer.verified
-    refused = (
-        before.link_refused & _identities(sources) if before.link_refused else set()
-    )  # those that IMAGES has still
-    state = State(
-        verified=verified if run.options.verify_digests else before.verified | transfer.verified,
+    refused = before.link_refused and before.link_refused & _identities(sources)  # those that IMAGES has still
+    if run.options.verify_digests:
+        verified, linked = run.verifier.result.verified | kept | transfer.verified, set()
+    else:
+        verified, linked = before.verified | transfer.verified, _identities(sources)
+    return State(
+        verified=verified,
         unreferenced=changes.unreferenced,
         link_refused=refused | transfer.link_refused,
         copied=(before.copied & kept) | transfer.copied,
-        linked=set() if run.options.verify_digests else _identities(sources),
+        linked=linked,
     )
-    destination.save(state, before, is_changed=bool(changes))
-    return transfer
 
 
 def _identities(sources: Mapping[Digest, SourceFile]) -> set[bytes]:

@@ -138,7 +138,7 @@ class SiteCheck:
             if status:
                 if not status.st_mode & stat.S_IROTH:
                     self.fault(path, "unreadable", "cannot be read by a web server", "export again, or chmod 644")
-                yield Digest(name), SourceFile.of(Digest(name), path, status)
+                yield Digest(name), SourceFile.of(Digest(name), directory.path, name, status)
 
     def _read_signatures(self, name: RepositoryName, subject: Digest, directory: Directory) -> None:
         names = signatures_in(directory.entries)

@@ -31,7 +31,7 @@ class _Hasher:
     def damage(self, file: SourceFile) -> str | None:
         """Read a file; return what is wrong with it, or None."""
         try:
-            descriptor = self._open(file.path)
+            descriptor = self._open(file)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         try:
@@ -51,12 +51,11 @@ class _Hasher:
             return None
         return f"is damaged: its bytes have the digest {file.digest.algorithm}:{hasher.hexdigest()}"
 
-    def _open(self, path: str) -> int:
-        directory, _, name = path.rpartition("/")
-        if not self._directory or self._directory[0] != directory:
+    def _open(self, file: SourceFile) -> int:
+        if not self._directory or self._directory[0] != file.directory:
             self.close()
-            self._directory = directory, open_directory(directory, self._root)
-        return open_file(name, self._directory[1])
+            self._directory = file.directory, open_directory(file.directory, self._root)
+        return open_file(file.name, self._directory[1])
 
 
 def find_damaged(

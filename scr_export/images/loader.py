@@ -44,9 +44,8 @@ def _resolve(image: Image, stored: dict[tuple[RepositoryName, Digest], SourceFil
     found = []
     for subject, digest in image.unresolved_referrers:
         if file := stored.get((image.reference.repository, digest)):
-            directory, _, name = file.path.rpartition("/")
-            with suppress(OSError, ValueError), directory_at(directory, root) as descriptor:
-                manifest = Manifest.parse(read_file(name, descriptor, SIZE_LIMIT)[0], digest.algorithm)
+            with suppress(OSError, ValueError), directory_at(file.directory, root) as descriptor:
+                manifest = Manifest.parse(read_file(file.name, descriptor, SIZE_LIMIT)[0], digest.algorithm)
                 found.append((subject, Referrer.of(manifest)))
     return image._replace(referrers=(*image.referrers, *found))
 
@@ -154,7 +153,7 @@ class _Loader:
             what = str(error)
         else:
             if kind := SignatureFormat.of(data):
-                yield StoredSignature(subject, kind, SourceFile.of(Digest.of(data), f"{self.path}/{name}", status))
+                yield StoredSignature(subject, kind, SourceFile.of(Digest.of(data), self.path, name, status))
                 return
             what = "is no signature that clients read"
         self.problems.warning(self.path, "signature", f"{name} {what}, and is left out", self._copy_again)
@@ -182,7 +181,7 @@ class _Loader:
         except ValueError as error:
             self._fault("manifest", f"{name} {error}", self._copy_again)
         else:
-            file = SourceFile.of(manifest.digest, f"{self.path}/{name}", status)
+            file = SourceFile.of(manifest.digest, self.path, name, status)
             manifest_name = ManifestName.of(manifest.media_type, manifest.digest)
             children = tuple(child.digest for child in manifest.children)
             self.stored.append(StoredManifest(manifest_name, file, children))
@@ -253,7 +252,7 @@ class _Loader:
         elif not status.st_mode & stat.S_IROTH and not self._may_read(name):
             self._unreadable(name, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         else:
-            self.blobs[descriptor.digest] = SourceFile.of(descriptor.digest, f"{self.path}/{name}", status)
+            self.blobs[descriptor.digest] = SourceFile.of(descriptor.digest, self.path, name, status)
             if descriptor.has_urls:
                 self.with_urls.append(descriptor)
 

@@ -135,7 +135,7 @@ def _report(
             if what is None:
                 continue
             again = remedies.copy_again(Place(image.path, arguments))
-            name, source = blob.path.rpartition("/")[2], sources[blob.digest]
+            name, source = blob.name, sources[blob.digest]
             if (source.digest, source.stamp) in defects:
                 problems.fault(image.path, "digest", f"{name} {what}", again)
             else:

@@ -62,7 +62,7 @@ class ManifestName(str):
     @classmethod
     def parse(cls, text: str) -> ManifestName:
         """Check a text that comes from outside."""
-        return cls(text)
+        return text if isinstance(text, cls) else cls(text)
 
     @classmethod
     def of(cls, media_type: MediaType, digest: Digest) -> ManifestName:

@@ -193,7 +193,7 @@ class _Comparison:
         role = role_of(directory, name)
         self.changes.make.append(Change(directory, name, entry, role, replaces))
         if role is Role.TAG and isinstance(entry, Symlink):
-            self._note_tag(directory, name, before, ManifestName(entry.target))
+            self._note_tag(directory, name, before, ManifestName.parse(entry.target))
 
     def _remove(self, directory: ObservedDirectory, name: str, observed: Observed) -> None:
         role = role_of(directory.path, name)
@@ -217,7 +217,7 @@ class _Comparison:
 
     def _is_sound_blob(self, directory: ObservedDirectory, name: str) -> bool:
         status = directory.status(name)
-        return status is not None and self.files.prove(SourceFile.of(Digest(name), f"{directory.path}/{name}", status))
+        return status is not None and self.files.prove(SourceFile.of(Digest(name), directory.path, name, status))
 
     def _is_as_planned(self, directory: ObservedDirectory, name: str, observed: Observed, entry: Entry) -> bool:
         match entry:
@@ -240,7 +240,7 @@ class _Comparison:
         status = directory.status(name)
         if status is None or status.st_size != source.size or not status.st_mode & stat.S_IROTH:
             return False
-        file = SourceFile.of(source.digest, f"{directory.path}/{name}", status)
+        file = SourceFile.of(source.digest, directory.path, name, status)
         if not self.files.prove(file):
             return False
         self.changes.copies.setdefault(file.digest, file.path)

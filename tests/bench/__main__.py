@@ -17,7 +17,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import scr_export
-from tests.bench import export_rows, served_rows
+from tests.bench import export_rows, registry_rows, served_rows
 from tests.bench.measure import Line, NotMeasured
 from tests.bench.work import FULL, SMALL, TINY, Work, processors
 
@@ -39,6 +39,7 @@ ROWS: dict[str, Callable[[Work], list[Line]]] = {
         served_rows.growth,
         export_rows.tree,
         export_rows.rsync,
+        registry_rows.registry,
     )
 }
 _CHECKOUT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import time
 from tests.bench.measure import NotMeasured
 from tests.support.servers import HOST
 
-_CONNECTIONS = 16
+CONNECTIONS = 16
 
 
 def drive(port: int, path: str, seconds: float) -> int:
@@ -27,9 +27,9 @@ def client(seconds: float) -> str:
     return "wrk" if shutil.which("wrk") and seconds >= 1 else "a client in Python"
 
 
-def by_wrk(port: int, path: str, seconds: int) -> int:
+def by_wrk(port: int, path: str, seconds: int, connections: int = CONNECTIONS) -> int:
     """The same by wrk."""
-    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", f"http://{HOST}:{port}{path}"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://{HOST}:{port}{path}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     count = re.search(r"([0-9]+) requests in", output)
     if not count or "Non-2xx" in output or "Socket errors" in output:
@@ -42,7 +42,7 @@ def by_sockets(port: int, path: str, seconds: float) -> int:
     request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         connections = [
-            stack.enter_context(socket.create_connection((HOST, port), timeout=10)) for _ in range(_CONNECTIONS)
+            stack.enter_context(socket.create_connection((HOST, port), timeout=10)) for _ in range(CONNECTIONS)
         ]
         length = _first_answer(connections[0], request)
         answered, end = 1, time.monotonic() + seconds
@@ -51,7 +51,7 @@ def by_sockets(port: int, path: str, seconds: float) -> int:
                 connection.sendall(request)
             for connection in connections:
                 _skip(connection, length)
-            answered += _CONNECTIONS
+            answered += CONNECTIONS
     return answered
 
 

@@ -32,7 +32,7 @@ def test_every_row_is_measured_and_nothing_is_left_behind() -> None:
         assert process.returncode == 0, process.stdout + process.stderr
         assert not list(directory.iterdir())
     table = [line.split("|")[1:-1] for line in process.stdout.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + 24 + 2 * bool(shutil.which("openssl"))
+    assert len(table) == 2 + 34 + 2 * bool(shutil.which("openssl"))
     assert {len(cells) for cells in table} == {6}
     assert "not measured" not in process.stdout
     opened = next(line for line in process.stdout.splitlines() if "blobs opened" in line)

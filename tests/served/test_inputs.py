@@ -23,11 +23,10 @@ import pytest
 from tests.support import clients
 from tests.support.builders import Built, write_artifact, write_image, write_index
 from tests.support.runner import Report, assert_whole, start, wait
-from tests.support.servers import HOST, free_port
+from tests.support.servers import run_docker_registry
 
 Json = dict[str, Any]
 
-REGISTRY = '{{"version": 0.1, "storage": {{"filesystem": {{"rootdirectory": "{0}"}}}}, "http": {{"addr": "{1}"}}}}'
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 PROGRAMS = ("skopeo", "podman", "buildah", "umoci", "docker-registry")
 COMMAND = re.compile(r"(?:^|: )((?:cd|chmod|cp|mkdir|mv|rm|scr-export|sed|skopeo) .*?)(?=, or name|$)")
@@ -88,18 +87,13 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     """The address of a registry with `app:v1`, `list:v1` and `team/app:v1`, and the directory that it keeps them in."""
     clients.require(*PROGRAMS)
     place = tmp_path_factory.mktemp("registry")
-    address = f"{HOST}:{free_port()}"
-    (place / "config.yml").write_text(REGISTRY.format(place / "storage", address))
     write_source(place / "image")
     write_index(place / "list")
-    with subprocess.Popen(["docker-registry", "serve", place / "config.yml"], stderr=subprocess.DEVNULL) as process:
+    with run_docker_registry(place, place / "storage") as server:
         push = ["skopeo", "--insecure-policy", "copy", "--all", "--dest-tls-verify=false", "--retry-times=5"]
-        try:
-            for name, image in {"app:v1": "image", "team/app:v1": "image", "list:v1": "list"}.items():
-                clients.run([*push, f"dir:{place}/{image}", f"docker://{address}/{name}"], dict(os.environ))
-            yield address, place / "storage"
-        finally:
-            process.terminate()
+        for name, image in {"app:v1": "image", "team/app:v1": "image", "list:v1": "list"}.items():
+            clients.run([*push, f"dir:{place}/{image}", f"docker://{server.address}/{name}"], dict(os.environ))
+        yield server.address, place / "storage"
 
 
 @pytest.fixture(scope="module")

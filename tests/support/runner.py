@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(scr_export.__file__).parents[
 
 # `nohup tests/run &` ignores SIGINT, and what this process starts would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What a run writes that has nothing to do: who holds the lock, and the seal.
+OF_ANY_RUN = {".scr-export", ".scr-export/lock", ".scr-export/seal", ".scr-export/tmp"}
 
 Report = dict[str, Any]
 PathText = str | os.PathLike[str]
@@ -84,14 +88,14 @@ def codes(report: Report) -> set[tuple[str, str]]:
     return {(fault["path"], fault["code"]) for fault in report["faults"]}
 
 
-def listing(directory: Path, *, without: str = "") -> dict[str, tuple[int | str, ...]]:
+def listing(directory: Path, *, without: Collection[str] = ()) -> dict[str, tuple[int | str, ...]]:
     """The status of a directory and of everything below it, without access times."""
     found: dict[str, tuple[int | str, ...]] = {}
     for path in [directory, *directory.rglob("*")]:
         name = str(path.relative_to(directory))
         status = path.lstat()
         target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
-        if name != without:
+        if name not in without:
             found[name] = (
                 status.st_mode,
                 status.st_ino,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import json
 import os
 import pwd
 import re
@@ -176,6 +177,21 @@ def run_varnish(tmp: Path, configuration: str) -> Server:
         return ["varnishd", "-F", *jail, "-a", listening, "-f", f"{directory}/default.vcl", "-n", str(directory)]
 
     return _run(tmp, lambda port: f"{HOST}:{port}\n{configuration}", command, drop=True)
+
+
+def run_docker_registry(tmp: Path, storage: Path) -> Server:
+    """Run Debian's docker-registry, which keeps in `storage` what is pushed to it."""
+
+    def command(directory: Path, text: str) -> list[str]:
+        (directory / "config.yml").write_text(text)
+        return ["docker-registry", "serve", str(directory / "config.yml")]
+
+    def configuration(port: int) -> str:
+        kept = {"filesystem": {"rootdirectory": str(storage)}}
+        log = {"level": "error", "accesslog": {"disabled": True}}
+        return json.dumps({"version": 0.1, "log": log, "storage": kept, "http": {"addr": f"{HOST}:{port}"}})
+
+    return _run(tmp, configuration, command, drop=False)
 
 
 def free_port() -> int:

@@ -14,6 +14,7 @@ import contextlib
 import json
 from dataclasses import dataclass, field, replace
 
+from scr_export.fs.file import IDENTITY_SIZE
 from scr_export.fs.safe import directory_at, read_file
 from scr_export.publish.directory.seal import sealed_at
 from scr_export.publish.directory.tree import Tree
@@ -45,16 +46,14 @@ class State:
         """Read the state of a site. It is empty where there is none that can be read."""
         state = cls()
         with contextlib.suppress(OSError, ValueError), directory_at(paths.STATE, site) as directory:
-            state.verified = {
-                bytes.fromhex(line.decode()) for line in read_file("verified", directory, _LIMIT)[0].split()
-            }
+            state.verified = _parse(read_file("verified", directory, _LIMIT)[0].decode())
         with contextlib.suppress(*_UNUSABLE), directory_at(paths.STATE, site) as directory:
             data, status = read_file("state.json", directory, _LIMIT)
             noted = json.loads(data)
             state.unreferenced = {str(path): float(since) for path, since in noted["unreferenced"].items()}
-            state.link_refused = set(map(bytes.fromhex, noted["link_refused"]))
-            state.copied = set(map(bytes.fromhex, noted["copied"]))
-            state.linked = set(map(bytes.fromhex, noted["linked"]))
+            state.link_refused = _parse(noted["link_refused"])
+            state.copied = _parse(noted["copied"])
+            state.linked = _parse(noted["linked"])
             state.noted_at = max(status.st_mtime_ns, sealed_at(directory))
         return state
 
@@ -65,17 +64,17 @@ class State:
         if ours != theirs or is_changed or not before.noted_at:
             noted = {
                 "unreferenced": self.unreferenced,
-                "link_refused": _hexadecimal(self.link_refused),
-                "copied": _hexadecimal(self.copied),
-                "linked": _hexadecimal(self.linked),
+                "link_refused": _hexadecimal(self.link_refused, " "),
+                "copied": _hexadecimal(self.copied, " "),
+                "linked": _hexadecimal(self.linked, " "),
             }
             tree.write(json.dumps(noted).encode() + b"\n", paths.STATE, "state.json", mode=PRIVATE_MODE)
 
     def save_verified(self, tree: Tree, before: State) -> None:
         """Write which files were verified, if that differs from `before`."""
         if self.verified != before.verified:
-            lines = "".join(f"{line}\n" for line in _hexadecimal(self.verified))
-            tree.write(lines.encode(), paths.STATE, "verified", mode=PRIVATE_MODE)
+            lines = _hexadecimal(self.verified, "\n")
+            tree.write(f"{lines}\n".encode(), paths.STATE, "verified", mode=PRIVATE_MODE)
 
 
 def forget_verified(site: int, state: State, damaged: set[bytes]) -> None:
@@ -85,5 +84,12 @@ def forget_verified(site: int, state: State, damaged: set[bytes]) -> None:
         remaining.save_verified(tree, state)
 
 
-def _hexadecimal(identities: set[bytes]) -> list[str]:
-    return sorted(identity.hex() for identity in identities)
+def _hexadecimal(identities: set[bytes], separator: str) -> str:
+    """Return identities as one text: there are many, and as many objects would take several times their size."""
+    return b"".join(sorted(identities)).hex(separator, IDENTITY_SIZE)
+
+
+def _parse(text: str) -> set[bytes]:
+    """Read that text; ValueError, TypeError: it is none. The separators are white space."""
+    data = bytes.fromhex(text)
+    return {data[start : start + IDENTITY_SIZE] for start in range(0, len(data), IDENTITY_SIZE)}

@@ -133,7 +133,7 @@ class Tree:
         finally:
             os.close(source)
         self._rename(temporary, self.directory(directory), name)
-        return placement, SourceFile.of(file.digest, f"{directory}/{name}", status)
+        return placement, SourceFile.of(file.digest, directory, name, status)
 
     def _copy_hashed(self, file: SourceFile, source: int, temporary: str) -> tuple[Placement, os.stat_result]:
         before_change()

@@ -29,7 +29,8 @@ def client(seconds: float) -> str:
 
 def by_wrk(port: int, path: str, seconds: int, connections: int = CONNECTIONS) -> int:
     """The same by wrk."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://{HOST}:{port}{path}"]
+    accept = ["-H", "Accept: application/vnd.oci.image.manifest.v1+json"]  # docker-registry has no manifest without it
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *accept, f"http://{HOST}:{port}{path}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     count = re.search(r"([0-9]+) requests in", output)
     if not count or "Non-2xx" in output or "Socket errors" in output:

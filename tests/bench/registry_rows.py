@@ -20,7 +20,7 @@ from tests.support.servers import HOST, Server, run_docker_registry, run_nginx
 _CONNECTIONS = 64
 _OTHER = "docker-registry"
 _SMALL_BLOB = 1_000  # bytes
-_COPY = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
+_COPY = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
 
 
 class Served(NamedTuple):

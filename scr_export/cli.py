@@ -6,6 +6,7 @@ import gc
 import io
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,10 +27,11 @@ from scr_export.errors import reason
 from scr_export.oci.name import parse_repository_name
 from scr_export.text import printable
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
-_COMMANDS = {"export", "verify", "pack", "clients", "--help", "--version"}
+_COMMANDS = {"export", "verify", "pack", "clients", "--help", "--version", "--install-completion", "--show-completion"}
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
+_COMPLETE = "_SCR_EXPORT_COMPLETE"
 
 
 T = TypeVar("T")
@@ -209,6 +211,7 @@ def run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     if arguments and arguments[0] not in _COMMANDS:
         arguments = ["export", *arguments]
+    _complete_short_form()
     try:
         return _status_of(arguments)
     except OSError as error:
@@ -219,6 +222,19 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         what = f"{type(error).__name__}: {printable(str(error))}"
         return stopped(f"internal error, please report it: {what} ({_TRACEBACK}=1 shows where)", 1)
+
+
+def _complete_short_form() -> None:
+    """Let a shell that asks for completions behind IMAGES have those of `export`.
+
+    bash says in COMP_WORDS what was typed, and in COMP_CWORD where; zsh and fish have it in _TYPER_COMPLETE_ARGS.
+    """
+    for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS") if _COMPLETE in os.environ else ():
+        typed = re.match(r"(\S+)(\s)(\S+)\s", os.environ.get(name, ""))
+        if typed and typed[3] not in _COMMANDS:
+            os.environ[name] = f"{typed[1]}{typed[2]}export{os.environ[name][typed.end(1) :]}"
+            if name == "COMP_WORDS":
+                os.environ["COMP_CWORD"] = str(int(os.environ["COMP_CWORD"]) + 1)
 
 
 def _status_of(arguments: Sequence[str]) -> int:

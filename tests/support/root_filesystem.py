@@ -45,10 +45,10 @@ class RootFilesystem:
         """Run lines of bash as a login of this user has them; both streams are in `stdout`."""
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         command += ["sh", "-euc", _ENTER, str(self.directory)]
-        command += ["su", "-", user, "-w", ",".join(_passed_on()), "-c", script]
+        command += ["su", "-", user, "-w", ",".join(passed_on()), "-c", script]
         return subprocess.run(
             command,
-            env=os.environ | _passed_on() | {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            env=os.environ | passed_on() | {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -93,7 +93,7 @@ def _archive(suite: str) -> Path:
     return archive
 
 
-def _passed_on() -> dict[str, str]:
+def passed_on() -> dict[str, str]:
     """What this machine's way to the package registries needs: proxies, and the authorities that it trusts."""
     names = [name for name in os.environ if name.lower().endswith("_proxy") or name in ("PIP_INDEX_URL", "GOPROXY")]
     passed = {name: os.environ[name] for name in names}

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
@@ -19,6 +20,8 @@ from scr_export import __version__
 from scr_export.clients.mirror import Server, parse_host
 from scr_export.commands.clients import ClientsOptions, write_clients
 from scr_export.commands.export import export
+from scr_export.commands.list import list_images
+from scr_export.commands.missing import list_missing
 from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.pack import PackOptions, pack
 from scr_export.commands.verify import verify
@@ -29,7 +32,9 @@ from scr_export.text import printable
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
-_COMMANDS = {"export", "verify", "pack", "clients", "--help", "--version", "--install-completion", "--show-completion"}
+_COMMANDS = {"export", "verify", "list", "pack", "clients"}
+_COMMANDS |= {"--help", "--version", "--install-completion", "--show-completion"}
+_NOT_ALL_READ = "SITE was not read to the end"
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
 _COMPLETE = "_SCR_EXPORT_COMPLETE"
 
@@ -137,6 +142,63 @@ def _verify(
     raise typer.Exit(
         run_and_print("verify", lambda: verify(site, jobs), output, "", site, "the site was not checked to the end")
     )
+
+
+@app.command("list")
+def _list(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, or a mirror of one.")],
+    glob: Annotated[
+        str,
+        typer.Argument(
+            metavar="[GLOB]",
+            help="Only images whose NAME:TAG or NAME matches, as *alpine* or 'team/*:v1'; * stands for slashes too.",
+        ),
+    ] = "",
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Print the references in FILE (- is standard input) that SITE does not have; exit 1 if there are any.",
+        ),
+    ] = None,
+    name_prefix: Annotated[
+        str, typer.Option(metavar="PREFIX", help="With --missing: what the export put before every repository name.")
+    ] = "",
+    upstream: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST",
+            help="With --missing: registry of the images whose names have none. Default: any that SITE does not name.",
+        ),
+    ] = "",
+    as_json: _Json = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="Print whole digests, platforms, referrers, annotations; what was found."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only, and errors.")] = False,
+) -> None:
+    """List what SITE has: names, digests, sizes, signatures, referrers, platforms and types of artifacts.
+
+    SIZE is what pulls fetch: manifests, configs and layers, each digest once; of an image for several platforms, all
+    platforms together.
+
+    FILE has one reference a line, as `helm template | grep image:`, `helm images` and oc-mirror write them. A name
+    without a registry is Docker Hub's, or the name as SITE has it; a tag must be there; a digest must be that of a
+    manifest in the repository, which can be one platform's, and then the tag does not matter. A line that is no
+    reference is an error, and the exit status 1.
+    """
+    _check_option("--name-prefix", lambda: name_prefix and parse_repository_name(name_prefix))
+    host = _check_option("--upstream", lambda: parse_host(upstream) if upstream else None)
+    output = Output(as_json, quiet, verbose)
+    if missing is None:
+        if name_prefix or upstream:
+            raise typer.BadParameter("--name-prefix and --upstream are for --missing")
+        raise typer.Exit(run_and_print("list", lambda: list_images(site, glob), output, "", site, _NOT_ALL_READ))
+    if glob:
+        raise typer.BadParameter("--missing does not take a GLOB")
+    look_up = partial(list_missing, site, missing, name_prefix, host)
+    raise typer.Exit(run_and_print("list", look_up, output, "", site, _NOT_ALL_READ))
 
 
 @app.command("pack")

@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from scr_export.errors import ScrExportError
 from scr_export.problems import Problem, Problems
-from scr_export.report import SCHEMA, problems_as_dict
+from scr_export.report import SCHEMA, Result, problems_as_dict
 from scr_export.signals import Terminated
 from scr_export.text import count, printable
 
@@ -25,17 +25,6 @@ class Output(NamedTuple):
     quiet: bool
     verbose: bool
     stdout_is_taken: bool = False  # by a bundle; the report goes to standard error then
-
-
-class Result(Protocol):
-    """The report of a command."""
-
-    problems: Problems
-
-    @property
-    def details(self) -> Sequence[str]: ...
-
-    def as_json(self) -> str: ...
 
 
 def run_and_print(
@@ -55,15 +44,17 @@ def run_and_print(
     except KeyboardInterrupt:
         return stopped(f"{name} interrupted; {interrupted}", 130)
     _print_problems(report.problems, output, images, site)
+    for note in report.notes if output.verbose else ():
+        print(note, file=sys.stderr)
     if output.as_json:
         _print(report.as_json(), output)
-    elif not output.quiet:
-        _print("\n".join([*(report.details if output.verbose else ()), str(report)]), output)
-    return 1 if report.problems.faults else 0
+    elif text := report.brief if output.quiet else report.text(verbose=output.verbose):
+        _print(text, output)
+    return report.exit_status
 
 
 def _print_problems(problems: Problems, output: Output, images: str, site: str) -> None:
-    roots = {"IMAGES": images, "SITE": site}
+    roots = {"IMAGES": images, "SITE": site, "FILE": ""}
     printed: Counter[tuple[str, str]] = Counter()
     for problem in (*(() if output.quiet else problems.warnings), *problems.faults):
         kind = problem.path, problem.code

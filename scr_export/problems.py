@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["fault", "warning"]
-Origin = Literal["IMAGES", "SITE"]
+Origin = Literal["IMAGES", "SITE", "FILE"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One defect.
 
-    `path` is below `origin`, `code` is a stable word for scripts, `what` says what is wrong, `remedy` what to do.
+    `path` is below `origin`, `code` is a stable word for scripts, `what` says what is wrong, `remedy` what to do. Of a
+    FILE that an option names, `path` is its own path and the line.
     """
 
     severity: Severity

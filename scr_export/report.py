@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,8 +29,43 @@ _NOUNS |= {Role.IMAGES_TXT: "image list"}
 _ORDER = ("tag", "manifest", "blob", "list", "signature", "snippet", "image list", "other")
 
 
+class Result:
+    """What a command reports, and how it is printed."""
+
+    __slots__ = ()
+    problems: Problems
+
+    @property
+    def details(self) -> Sequence[str]:
+        """Lines that stand before the report with `--verbose`."""
+        return ()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines that stand on standard error with `--verbose`."""
+        return ()
+
+    def as_json(self) -> str:
+        """Return one JSON document."""
+        return facts_as_json(self)
+
+    def text(self, *, verbose: bool) -> str:
+        """Return what is printed on standard output."""
+        return "\n".join([*(self.details if verbose else ()), str(self)])
+
+    @property
+    def brief(self) -> str:
+        """What is printed on standard output with `--quiet`."""
+        return ""
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command."""
+        return 1 if self.problems.faults else 0
+
+
 @dataclass(slots=True)
-class Report:
+class Report(Result):
     """The facts of one export.
 
     `hashed` is in bytes, `seconds` a duration, `unreferenced_until` in seconds since 1970. `added`, `changed` and
@@ -96,7 +131,7 @@ class Report:
         return json.dumps(document, indent=2)
 
     @property
-    def details(self) -> list[str]:
+    def details(self) -> Sequence[str]:
         """A line for each tag that appears, moves or goes."""
         return [_line_of_tag(change) for change in self.tag_changes]
 

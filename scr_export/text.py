@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def printable(text: str) -> str:
     """Return text that cannot control a terminal: control and undecodable characters become escapes."""
@@ -25,3 +27,19 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+def table(rows: Sequence[Sequence[str]], widest: int, right: str = "") -> list[str]:
+    """Return a line for each row, with aligned columns. A text of more than `widest` characters moves its own row only.
+
+    `right` has an `r` for each column that is aligned to the right.
+    """
+    widths = [
+        max((len(text) for text in column if len(text) <= widest), default=0) for column in zip(*rows, strict=True)
+    ]
+    sides = right.ljust(len(widths))
+    return ["  ".join(_cell(*each) for each in zip(row, widths, sides, strict=True)).rstrip() for row in rows]
+
+
+def _cell(text: str, width: int, side: str) -> str:
+    return text.rjust(width) if side == "r" else text.ljust(width)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from scr_export.oci.name import RepositoryName, parse_repository_name
+from scr_export.oci.reference import HUB
 
 _LABEL = r"[a-z0-9]+(?:-+[a-z0-9]+)*"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 _WITH_PORT = re.compile(rf"({_HOST})[_:]([0-9]{{1,5}})")
 _NAMED = re.compile(rf"localhost|(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _SERVER = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?")
-
-HUB = "docker.io"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from scr_export.clients.mirror import HUB, Mirror, Upstream
+from scr_export.clients.mirror import Mirror, Upstream
+from scr_export.oci.reference import HUB
 
 _INTRODUCTION = """# Pull from {address}
 

@@ -15,7 +15,7 @@ from scr_export.publish.directory.lock import read_site
 from scr_export.publish.directory.observe import observe
 from scr_export.publish.directory.read import read_names
 from scr_export.publish.plain import other_files, write_files
-from scr_export.report import SCHEMA, problems_as_dict
+from scr_export.report import SCHEMA, Result, problems_as_dict
 from scr_export.site import paths
 from scr_export.text import count, printable
 
@@ -41,7 +41,7 @@ class ClientsOptions:
 
 
 @dataclass(slots=True)
-class ClientsReport:
+class ClientsReport(Result):
     """Which files were written, `unchanged` how many were right already, `upstreams` the hosts that they are for."""
 
     directory: str

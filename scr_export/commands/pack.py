@@ -27,7 +27,7 @@ from scr_export.publish.bundle.read import Blob, Contents, read_all_names, read_
 from scr_export.publish.bundle.snapshot import snapshot_directory, take_snapshot
 from scr_export.publish.bundle.write import write_bundle
 from scr_export.publish.directory.lock import read_site
-from scr_export.report import facts_as_json
+from scr_export.report import Result
 from scr_export.site import paths
 from scr_export.text import count, printable, size
 
@@ -45,7 +45,7 @@ class PackOptions:
 
 
 @dataclass(slots=True)
-class PackReport:
+class PackReport(Result):
     """The facts of one bundle.
 
     `full`, `size`, `saved` and `room` are in bytes: a bundle without `have`, this bundle, their difference, and what it
@@ -72,10 +72,6 @@ class PackReport:
     seconds: float = 0
     details: list[str] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
-
-    def as_json(self) -> str:
-        """Return one JSON document."""
-        return facts_as_json(self)
 
     def __str__(self) -> str:
         sent = f"{count(self.blobs_sent, 'blob')}, new images under {count(self.new_tags, 'tag')}"

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from scr_export.commands.site_check import SiteCheck
 from scr_export.problems import Problems
 from scr_export.publish.directory.lock import read_site
-from scr_export.report import facts_as_json
+from scr_export.report import Result
 from scr_export.text import count, printable, size
 
 
 @dataclass(slots=True)
-class VerifyReport:
+class VerifyReport(Result):
     """The facts of one check. `bytes` were hashed, `seconds` is a duration, `details` are a line for each tag."""
 
     site: str
@@ -26,10 +26,6 @@ class VerifyReport:
     seconds: float = 0
     details: list[str] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
-
-    def as_json(self) -> str:
-        """Return one JSON document."""
-        return facts_as_json(self)
 
     def __str__(self) -> str:
         nouns = ("tag", "manifest", "blob", *(["signature"] if self.signatures else []))

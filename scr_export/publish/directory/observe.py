@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scr_export.fs.safe import directory_at, open_directory, read_file
@@ -73,17 +74,28 @@ def observe(site: int) -> Iterator[Directory]:
         yield Directory("", root, entries)
 
 
+@contextmanager
+def observe_one(site: int, path: str) -> Iterator[Directory]:
+    """Look at one directory of a site. OSError: it cannot be listed, or is not there."""
+    with directory_at(path, site) as descriptor:
+        yield Directory(path, descriptor, _entries(descriptor))
+
+
 def _walk(parent: int, path: str) -> Iterator[Directory]:
     descriptor = open_directory(path.rpartition("/")[2], parent)
     try:
-        with os.scandir(descriptor) as listing:
-            entries = {entry.name: Observed(_kind(entry), entry.inode()) for entry in listing}
+        entries = _entries(descriptor)
         for name, observed in sorted(entries.items(), key=lambda item: item[0]):
             if observed.kind is Kind.DIRECTORY and not paths.is_opaque(path, name):
                 yield from _walk(descriptor, f"{path}/{name}")
         yield Directory(path, descriptor, entries)
     finally:
         os.close(descriptor)
+
+
+def _entries(descriptor: int) -> dict[str, Observed]:
+    with os.scandir(descriptor) as listing:
+        return {entry.name: Observed(_kind(entry), entry.inode()) for entry in listing}
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:

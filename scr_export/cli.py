@@ -20,8 +20,6 @@ from scr_export import __version__
 from scr_export.clients.mirror import Server, parse_host
 from scr_export.commands.clients import ClientsOptions, write_clients
 from scr_export.commands.export import export
-from scr_export.commands.list import list_images
-from scr_export.commands.missing import list_missing
 from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.pack import PackOptions, pack
 from scr_export.commands.verify import verify
@@ -188,6 +186,9 @@ def _list(
     manifest in the repository, which can be one platform's, and then the tag does not matter. A line that is no
     reference is an error, and the exit status 1.
     """
+    from scr_export.commands.list import list_images  # no export needs them
+    from scr_export.commands.missing import list_missing
+
     _check_option("--name-prefix", lambda: name_prefix and parse_repository_name(name_prefix))
     host = _check_option("--upstream", lambda: parse_host(upstream) if upstream else None)
     output = Output(as_json, quiet, verbose)

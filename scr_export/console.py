@@ -6,15 +6,18 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
+from scr_export import progress
 from scr_export.errors import ScrExportError
-from scr_export.problems import Problem, Problems
+from scr_export.problems import Problem, Problems, by_place
 from scr_export.report import SCHEMA, Result, problems_as_dict
 from scr_export.signals import Terminated
 from scr_export.text import count, printable
 
+_FEW = 2  # problems that need no count
 _MOST_OF_A_KIND = 10  # problems of one code in one image that are printed; --json has all
 
 
@@ -32,7 +35,8 @@ def run_and_print(
 ) -> int:
     """Do the work of a command and print its report. Returns the exit status; what stops the work is one line."""
     try:
-        report = work()
+        with progress.shown(quiet=output.quiet):
+            report = work()
     except ScrExportError as error:
         _print_problems(error.problems, output, images, site)
         if output.as_json:
@@ -44,6 +48,8 @@ def run_and_print(
     except KeyboardInterrupt:
         return stopped(f"{name} interrupted; {interrupted}", 130)
     _print_problems(report.problems, output, images, site)
+    if not output.quiet and len(report.problems.faults) + len(report.problems.warnings) > _FEW:
+        print(report.problems.summary(), file=sys.stderr)
     for note in report.notes if output.verbose else ():
         print(note, file=sys.stderr)
     if output.as_json:
@@ -54,23 +60,29 @@ def run_and_print(
 
 
 def _print_problems(problems: Problems, output: Output, images: str, site: str) -> None:
+    """Print faults, then warnings, those of one image together. Each line stands alone, so that it can be searched."""
     roots = {"IMAGES": images, "SITE": site, "FILE": ""}
-    printed: Counter[tuple[str, str]] = Counter()
-    for problem in (*(() if output.quiet else problems.warnings), *problems.faults):
-        kind = problem.path, problem.code
-        printed[kind] += 1
-        if printed[kind] <= _MOST_OF_A_KIND:
-            _print_problem(problem, roots[problem.origin])
-    for (path, code), number in printed.items():
+    for found in (problems.faults, () if output.quiet else problems.warnings):
+        for (origin, path), of_one in groupby(by_place(found), lambda problem: (problem.origin, problem.path)):
+            _print_some(list(of_one), os.path.join(roots[origin], path))
+
+
+def _print_some(problems: Sequence[Problem], path: str) -> None:
+    """Print the problems of one image or file, of each kind the first ones."""
+    printed: Counter[str] = Counter()
+    for problem in problems:
+        printed[problem.code] += 1
+        if printed[problem.code] <= _MOST_OF_A_KIND:
+            _print_problem(problem, path)
+    for code, number in printed.items():
         if number > _MOST_OF_A_KIND:
             more = count(number - _MOST_OF_A_KIND, "problem")
             print(f"{printable(path)}: {more} more of this kind ({code}); --json has all", file=sys.stderr)
 
 
-def _print_problem(problem: Problem, root: str) -> None:
+def _print_problem(problem: Problem, path: str) -> None:
     word = "error" if problem.severity == "fault" else "warning"
-    where = printable(os.path.join(root, problem.path))
-    print(f"{word}: {where}: {printable(problem.what)}; {printable(problem.remedy)}", file=sys.stderr)
+    print(f"{word}: {printable(path)}: {printable(problem.what)}; {printable(problem.remedy)}", file=sys.stderr)
 
 
 def _print(text: str, output: Output) -> None:

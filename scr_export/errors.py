@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from scr_export.problems import Problems
-from scr_export.text import count, printable
+from scr_export.text import printable
 
 
 class ScrExportError(Exception):
@@ -48,14 +48,14 @@ class ImagesError(ScrExportError):
     """IMAGES cannot be published as it is. Nothing that is served was written."""
 
     def __init__(self, problems: Problems) -> None:
-        super().__init__(f"nothing was published: {count(len(problems.faults), 'fault')}", problems)
+        super().__init__(f"nothing was published: {problems.summary()}", problems)
 
 
 class DamagedSiteError(SiteError):
     """SITE is damaged, so that no bundle can be made of it."""
 
     def __init__(self, problems: Problems) -> None:
-        super().__init__(f"no bundle was made: {count(len(problems.faults), 'fault')}", problems)
+        super().__init__(f"no bundle was made: {problems.summary()}", problems)
 
 
 class BundleError(ScrExportError):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scr_export.text import count
+
 Severity = Literal["fault", "warning"]
 Origin = Literal["IMAGES", "SITE", "FILE"]
 
@@ -26,6 +28,14 @@ class Problem:
     origin: Origin = "IMAGES"
 
 
+def by_place(problems: Iterable[Problem]) -> list[Problem]:
+    """Put the problems of one image, or of one file of SITE, together, in the order of their first ones."""
+    together: dict[tuple[Origin, str], list[Problem]] = {}
+    for problem in problems:
+        together.setdefault((problem.origin, problem.path), []).append(problem)
+    return [problem for group in together.values() for problem in group]
+
+
 @dataclass(slots=True)
 class Problems:
     """All defects found in one run. Faults stop an export, warnings do not."""
@@ -44,6 +54,15 @@ class Problems:
     def faulty_images(self) -> set[str]:
         """Return the paths below IMAGES that have faults."""
         return {problem.path for problem in self.faults if problem.origin == "IMAGES"}
+
+    def summary(self) -> str:
+        """Count the problems: `3 faults in 2 images, 1 warning`. Images are left out where each has one fault."""
+        images = len(self.faulty_images())
+        faults = count(len(self.faults), "fault")
+        if 0 < images < len([fault for fault in self.faults if fault.origin == "IMAGES"]):
+            faults += f" in {count(images, 'image')}"
+        warnings = [count(len(self.warnings), "warning")] if self.warnings else []
+        return ", ".join([faults, *warnings] if self.faults else warnings)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Add problems of either severity."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,17 +12,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scr_export.images.signatures import Signed
-from scr_export.problems import Problem, Problems
+from scr_export.problems import Problem, Problems, by_place
 from scr_export.publish.directory.publish import Transfer
 from scr_export.publish.directory.tree import Placement
 from scr_export.site import paths
 from scr_export.site.compare import Changes, Removal, TagChange
 from scr_export.site.entries import Kind
 from scr_export.site.roles import Role
-from scr_export.text import count, printable, size
+from scr_export.text import count, duration, printable, size
 
 SCHEMA = 1  # of every JSON document; it counts up when a key goes or changes its meaning
 
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@:,-]+")  # needs no quotes in a server's configuration
 _NO_FACTS = {"problems", "details"}
 
 _NOUNS = {Role.TAG: "tag", Role.MANIFEST: "manifest", Role.INDEX: "manifest", Role.BLOB: "blob"}
@@ -68,8 +71,9 @@ class Result:
 class Report(Result):
     """The facts of one export.
 
-    `hashed` is in bytes, `seconds` a duration, `unreferenced_until` in seconds since 1970. `added`, `changed` and
-    `removed` count by noun.
+    `size` and `hashed` are in bytes: all content that clients can pull, each digest once, and what was read for its
+    digest. `seconds` is a duration, `unreferenced_until` in seconds since 1970. `added`, `changed` and `removed` count
+    by noun. `is_first`: the site was made.
     """
 
     site: str
@@ -77,6 +81,7 @@ class Report(Result):
     repositories: int = 0
     images: int = 0
     tags: int = 0
+    size: int = 0
     signed: Signed = field(default_factory=Signed)
     tag_changes: list[TagChange] = field(default_factory=list)
     added: Counter[str] = field(default_factory=Counter)
@@ -90,6 +95,7 @@ class Report(Result):
     unreferenced_until: float = 0
     seconds: float = 0
     has_changes: bool = False
+    is_first: bool = False
     problems: Problems = field(default_factory=Problems)
 
     def describe(self, changes: Changes, grace: float) -> None:
@@ -114,6 +120,7 @@ class Report(Result):
             "repositories": self.repositories,
             "images": self.images,
             "tags": self.tags,
+            "size": self.size,
             "signed": {"cosign": self.signed.cosign, "simple": self.signed.simple},
             "tag_changes": _tag_changes(self.tag_changes),
             "added": _counts(self.added),
@@ -155,7 +162,10 @@ class Report(Result):
             until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.unreferenced_until))
             files = count(self.unreferenced, "unreferenced file")
             lines.append(f"  waiting  {files}, kept for running pulls; the first export after {until} removes them")
-        lines.append(f"  hashed   {size(self.hashed)}; {self.seconds:.2f} s in all")
+        content, hashed = f"{size(self.size)} to pull, each digest once", f"{size(self.hashed)} hashed"
+        lines.append(f"  in all   {content}; {hashed}; {duration(self.seconds)}")
+        if self.is_first and not self.dry_run:
+            lines.append(f"  next     {_how_to_serve(self.site)}")
         return "\n".join(lines)
 
     def _placements(self) -> Iterable[str]:
@@ -166,6 +176,15 @@ class Report(Result):
                 yield f"  {placement.value:9}{files}, {amount}"
         for reason, number in transfer.why_copied.items():
             yield f"           not linked: {count(number, 'file')}: {reason}"
+
+
+def _how_to_serve(site: str) -> str:
+    """Return what makes a web server serve the new site: for nginx a line that can be pasted."""
+    path = os.path.abspath(site)
+    if not _PLAIN_PATH.fullmatch(path):
+        return 'serve it; see "Serve" in README.md'
+    line = f"server {{ listen 8080; root {path}; include {path}/{paths.SNIPPETS[0]}; }}"
+    return f'serve it; nginx: {line}  (more: "Serve" in README.md)'
 
 
 def _noun(role: Role, name: str) -> str | None:
@@ -218,6 +237,9 @@ def problems_as_dict(problems: Problems) -> dict[str, Any]:
     """Return the two lists of a JSON document."""
 
     def listed(found: Iterable[Problem]) -> list[dict[str, str]]:
-        return [{"in": p.origin, "path": p.path, "code": p.code, "what": p.what, "remedy": p.remedy} for p in found]
+        return [
+            {"in": p.origin, "path": p.path, "code": p.code, "what": p.what, "remedy": p.remedy}
+            for p in by_place(found)
+        ]
 
     return {"faults": listed(problems.faults), "warnings": listed(problems.warnings)}

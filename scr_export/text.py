@@ -29,6 +29,22 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it: `0:07`, `12:05`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: `0.07 s`, `12 min 5 s`, `1 h 2 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.2f} s"
+
+
 def table(rows: Sequence[Sequence[str]], widest: int, right: str = "") -> list[str]:
     """Return a line for each row, with aligned columns. A text of more than `widest` characters moves its own row only.
 

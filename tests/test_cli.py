@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,23 +15,9 @@ import pytest
 
 import scr_export
 from tests.support.builders import write_image
-from tests.support.forked import TIMEOUT
-from tests.support.runner import ENVIRONMENT, assert_whole, export, listing, run, start, substance, wait
+from tests.support.endless import image_without_end
+from tests.support.runner import assert_whole, export, listing, run, start, substance, wait
 from tests.support.waiting import wait_until
-
-
-def image_without_end(images: Path) -> Path:
-    """Write an image whose one layer takes hours to hash and no space on the disk. Returns the layer's file."""
-    write_image(images / "slow/v1")
-    path = images / "slow/v1/manifest.json"
-    document = json.loads(path.read_bytes())
-    digest = hashlib.sha256(b"not this").hexdigest()
-    document["layers"] = [{"mediaType": "application/octet-stream", "digest": f"sha256:{digest}", "size": 2**43}]
-    path.write_text(json.dumps(document))
-    layer = images / "slow/v1" / digest
-    with layer.open("wb") as file:
-        file.truncate(2**43)
-    return layer
 
 
 def wait_until_held(site: Path, process: subprocess.Popen[str]) -> None:
@@ -282,18 +265,3 @@ def test_every_number_of_jobs_hashes_every_blob(images: Path, site: Path, jobs: 
         file.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
     faults = export(images, site, "--jobs", jobs, status=1)["faults"]
     assert sorted(fault["what"].split()[0] for fault in faults) == sorted(file.name for file in blobs)
-
-
-def test_a_terminal_shows_progress(images: Path, site: Path) -> None:
-    image_without_end(images)
-    terminal, theirs = os.openpty()
-    arguments = [sys.executable, "-m", "scr_export", str(images), str(site)]
-    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=theirs, env=ENVIRONMENT)
-    os.close(theirs)
-    shown = os.read(terminal, 1000).decode()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(TIMEOUT) == 130
-    shown += os.read(terminal, 10000).decode()
-    os.close(terminal)
-    assert re.match(r"\r\x1b\[Kverifying [0-9.]+ [kMG]B of 8\.8 TB", shown)
-    assert shown.endswith("scr-export: export interrupted; every tag of the site can still be pulled\r\n")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
-from tests.support.builders import write_image, write_index
+from tests.support.builders import blob_of, write_image, write_index
 from tests.support.runner import export, listing, run
 
 
@@ -21,6 +23,7 @@ def test_the_report_of_a_success_has_every_key(images: Path, site: Path) -> None
         "repositories",
         "images",
         "tags",
+        "size",
         "signed",
         "tag_changes",
         "added",
@@ -63,6 +66,59 @@ def test_the_text_reports_the_same(images: Path, site: Path) -> None:
     assert process.stdout.startswith(f"{site}: 1 image in 1 repository, 1 tag\n")
     assert "  added    1 tag, 1 manifest, 3 blobs, 2 lists, 2 snippets, 1 image list\n" in process.stdout
     assert "  nothing changed\n" in run(images, site).stdout
+
+
+def in_lines(process: subprocess.CompletedProcess[str], word: str) -> list[str]:
+    """What a report says behind this word at the start of a line."""
+    return [line.removeprefix(f"  {word:9}") for line in process.stdout.splitlines() if line.startswith(f"  {word} ")]
+
+
+def content(site: Path) -> int:
+    """The bytes of every manifest and blob of a site, each digest once."""
+    files = {path.name: path.stat().st_size for path in site.glob("v2/**/blobs/*")}
+    files |= {path.name: path.stat().st_size for path in site.glob("v2/**/manifests/*/*@*") if not path.is_dir()}
+    return sum(files.values())
+
+
+def test_the_size_of_a_site_is_that_of_all_content_each_digest_once(images: Path, site: Path) -> None:
+    one = write_image(images / "app/v1")
+    write_image(images / "other/v1", seed=2, share_layers_of=0)
+    write_image(images / "other/again")
+    write_index(images / "gone/v1", seed=3, sparse=["arm64"])
+    write_image(images / "bad/v1", seed=4, foreign_layer=True)
+    assert export(images, site, "--dry-run")["size"] == export(images, site)["size"] == content(site)
+    whole = content(site)
+    (images / "bad/v1/manifest.json").unlink()
+    (images / "bad/v1/manifest.json").write_text("[]")
+    shutil.rmtree(images / "gone")
+    assert export(images, site, "--no-prune", "--keep-going", status=1)["size"] == whole
+    report = export(images, site, "--keep-going", status=1)  # what is gone stays for the grace period
+    assert whole == content(site) > report["size"] > sum(map(len, one.blobs.values()))
+    report = export(images, site, "--keep-going", "--grace", "0", status=1)
+    assert report["size"] == content(site)
+    assert in_lines(run(images, site, "--keep-going"), "in all")[0].startswith(
+        f"{report['size'] / 1000:.1f} kB to pull, each digest once; 0 bytes hashed; 0."
+    )
+
+
+def test_the_first_report_says_how_to_serve_the_site(images: Path, site: Path, tmp_path: Path) -> None:
+    write_image(images / "app/v1")
+    assert in_lines(run(images, site, "--dry-run"), "next") == []
+    line = f"server {{ listen 8080; root {site}; include {site}/nginx.conf; }}"
+    first = run(images, site)
+    assert in_lines(first, "next") == [f'serve it; nginx: {line}  (more: "Serve" in README.md)']
+    assert first.stdout.splitlines()[-1].startswith("  next ")
+    assert in_lines(run(images, site), "next") == []
+    (tmp_path / "made before").mkdir()
+    assert in_lines(run(images, tmp_path / "made before"), "next") == ['serve it; see "Serve" in README.md']
+
+
+def test_the_text_says_what_was_copied_and_why(images: Path, site: Path) -> None:
+    write_image(images / "app/v1")
+    blob_of(images, "app/v1").chmod(0o600)
+    text = run(images, site).stdout
+    assert re.search(r"\n  linked   3 files, [0-9.]+ kB\n  copied   1 file, [0-9.]+ kB\n", text)
+    assert "\n           not linked: 1 file: not readable by all in IMAGES\n" in text
 
 
 def test_each_tag_that_changes_is_listed(images: Path, site: Path) -> None:

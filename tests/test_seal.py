@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import scr_export
+from scr_export.commands.list import list_images
 from scr_export.commands.options import ExportOptions
 from scr_export.commands.seal import Seal
 from scr_export.fs.file import COARSEST_CLOCK
@@ -218,6 +219,7 @@ def test_a_sealed_report_is_that_of_a_whole_export(images: Path, site: Path) -> 
     assert answered == whole
     assert whole["warnings"]
     assert whole["tags"] == 3
+    assert whole["size"] == list_images(str(site)).size > 0
 
 
 def without_time(report: Document) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,13 +34,20 @@ from scr_export.images.sources import SourceVerifier, choose_sources
 from scr_export.oci.digest import Digest
 from scr_export.oci.repository import Catalog, Keep
 from scr_export.problems import Problems
-from scr_export.progress import Progress
+from scr_export.progress import Progress, counted
 from scr_export.publish.directory.destination import Destination
 from scr_export.publish.directory.files import KnownFiles, device_of
 from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
 from scr_export.publish.directory.mirrors import warn_of_snapshots
 from scr_export.publish.directory.observe import observe
-from scr_export.publish.directory.read import read_all, read_closures, read_names
+from scr_export.publish.directory.read import (
+    content_of_catalog,
+    content_of_site,
+    read_all,
+    read_closures,
+    read_names,
+    sum_of_sizes,
+)
 from scr_export.publish.directory.state import State
 from scr_export.report import Report
 from scr_export.site import paths
@@ -112,6 +120,7 @@ class _Run:
             hash_unknown=options.verify_digests,
             looked_at=before.noted_at,
         )
+        self.report.is_first = self.site is None or paths.REGISTRY not in os.listdir(self.site)
         if self.site is not None and not options.dry_run:
             self.destination = Destination(self.site, self.images, options.site, options.images)
 
@@ -143,7 +152,7 @@ def _load(run: _Run) -> list[Image]:
     """Read every image; those with faults are left out."""
     problems, prefix = run.report.problems, run.options.prefix
     found = discover(run.images, problems, run.empty_directories, run.arguments)
-    loaded = [load(each, prefix, problems) for each in found]
+    loaded = [load(each, prefix, problems) for each in counted(found, "reading images", "image")]
     if not loaded and not problems.faults:
         problems.fault("", "empty", "holds no image", remedies.fill(Place("", run.arguments)))
     report_untagged(problems, len(loaded), run.arguments)
@@ -157,7 +166,7 @@ def _verify(run: _Run, images: Sequence[Image]) -> dict[Digest, SourceFile]:
     sources = choose_sources(images, run.before.verified | run.before.linked)
     if run.options.verify_digests:
         unverified = run.verifier.unverified(images, sources)
-        with Progress("verifying", sum(file.size for file in unverified)) as progress:
+        with Progress("hashing", sum(file.size for file in unverified)) as progress:
             run.verifier.verify(images, sources, unverified, run.report.problems, progress.advance)
         run.report.hashed = run.verifier.result.hashed
     return sources
@@ -189,6 +198,13 @@ def _merge(run: _Run, images: Sequence[Image], sources: dict[Digest, SourceFile]
     return catalog
 
 
+def _content(run: _Run, catalog: Catalog[File]) -> Iterator[tuple[Digest, int]]:
+    """Yield digest and size of all content that clients can pull after the export."""
+    yield from content_of_catalog(catalog, run.site)
+    if run.site is not None and not run.options.prune:
+        yield from content_of_site(run.site, run.before.unreferenced)
+
+
 def _look_for_signatures(run: _Run, images: Sequence[Image]) -> None:
     signatures = Signatures(images, run.arguments)
     run.report.signed = signatures.count()
@@ -214,10 +230,13 @@ def _retained(run: _Run, problems: Problems) -> Catalog[Keep]:
 
 def _compare(run: _Run, catalog: Catalog[File]) -> Changes:
     """Compare what the site must hold with what it holds."""
+    run.report.size = sum_of_sizes(_content(run, catalog))
     planned = plan(catalog, documents(has_foreign_images_txt=bool(run.images_txt.foreign)))
     if run.destination and run.before.copied:
         run.files.can_link_at_all = _can_link(run.destination, run.files, catalog)
-    changes = compare(planned, observe(run.site) if run.site is not None else (), run.files)
+    with Progress("hashing files of the site") as progress:  # those that no export noted
+        run.files.advance = progress.advance
+        changes = compare(planned, observe(run.site) if run.site is not None else (), run.files)
     grace = run.options.grace if run.options.prune else math.inf
     damaged = apply_grace_period(changes, run.before.unreferenced, time.time(), grace)
     if not run.options.prune:
@@ -256,7 +275,8 @@ def _limit_removals(run: _Run, changes: Changes) -> None:
 
 def _publish(run: _Run, destination: Destination, changes: Changes, sources: Mapping[Digest, SourceFile]) -> None:
     """Apply the changes, and note what the next export has to know."""
-    run.report.transfer = destination.apply(changes, run.files)
+    with Progress("publishing", changes.content_size) as progress:
+        run.report.transfer = destination.apply(changes, run.files, progress.advance)
     changes.make.clear()  # the report has counted them, and a first export has many
     destination.save(_state_after(run, changes, sources), run.before, is_changed=run.report.has_changes)
 

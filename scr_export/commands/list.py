@@ -16,6 +16,7 @@ from scr_export.oci.name import RepositoryName
 from scr_export.oci.reference import Reference
 from scr_export.oci.repository import Keep, Repository
 from scr_export.problems import Problems
+from scr_export.progress import counted
 from scr_export.report import SCHEMA, Result, problems_as_dict
 from scr_export.text import count, printable, size, table
 
@@ -86,7 +87,8 @@ def list_images(site: str, glob: str = "") -> ListReport:
     report = ListReport(site, glob)
     content: dict[Digest, int] = {}
     with reading_inventories(site, report.problems) as inventories:
-        for name, repository in inventories.catalog:
+        total = len(inventories.catalog.repositories)
+        for name, repository in counted(inventories.catalog, "reading the site", "repository", total):
             if not _may_match(name, repository, glob):
                 continue
             inventory = inventories.of(name)

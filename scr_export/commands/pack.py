@@ -29,7 +29,7 @@ from scr_export.publish.bundle.write import write_bundle
 from scr_export.publish.directory.lock import read_site
 from scr_export.report import Result
 from scr_export.site import paths
-from scr_export.text import count, printable, size
+from scr_export.text import count, duration, printable, size
 
 _TRIES, _PAUSE = 10, 1.0  # for a site that is changed by something that takes no lock; in seconds
 
@@ -88,7 +88,7 @@ class PackReport(Result):
             lines.append(f"  list     {paths.IMAGES_TXT}, {signed}, sha256 {self.images_txt}")
         if self.sha256:
             lines.append(f"  written  {printable(self.bundle)}, sha256 {self.sha256}")
-        return "\n".join([*lines, f"  {self.seconds:.2f} s in all"])
+        return "\n".join([*lines, f"  {duration(self.seconds)} in all"])
 
 
 def pack(options: PackOptions) -> PackReport:
@@ -169,7 +169,8 @@ def _read(
             spool.truncate()
         problems, names = Problems(), Names(spool)
         before = {} if is_locked else read_all_names(site)
-        contents = read_contents(site, have, names, problems)
+        with Progress("reading the site", unit="directory") as progress:
+            contents = read_contents(site, have, names, problems, progress.advance)
         if is_locked or read_all_names(site) == before:
             break
     else:

@@ -16,6 +16,7 @@ from scr_export.fs.stamps import Stamps
 from scr_export.images.discover import is_of_the_system
 from scr_export.images.signatures import Signed
 from scr_export.problems import Problem
+from scr_export.progress import counted
 from scr_export.publish.directory.seal import Facts, seal_of, sealed_facts, stamps_of_site
 from scr_export.report import Report
 
@@ -34,13 +35,14 @@ class Seal:
         if self._site is None:
             return None
         with suppress(OSError):
-            facts = sealed_facts(self._site, self._texts(self._site, Stamps()))
+            texts = counted(self._texts(self._site, Stamps()), "looking for changes", "directory")
+            facts = sealed_facts(self._site, texts)
             return self._report_of(facts) if facts else None
         return None
 
     def _report_of(self, facts: Facts) -> Report:
         report = Report(site=self._options.site, dry_run=self._options.dry_run)
-        report.images, report.repositories, report.tags, report.unchanged, cosign, simple = facts["counts"]
+        report.images, report.repositories, report.tags, report.size, report.unchanged, cosign, simple = facts["counts"]
         report.signed = Signed(cosign, simple)
         report.problems.extend(Problem(**each) for each in facts["warnings"])
         return report
@@ -49,7 +51,7 @@ class Seal:
         """Seal what an export has reported that had nothing to do. None: it may have missed a change."""
         if self._site is None or report.problems.faults:
             return None
-        counts = [report.images, report.repositories, report.tags, report.unchanged]
+        counts = [report.images, report.repositories, report.tags, report.size, report.unchanged]
         counts += [report.signed.cosign, report.signed.simple]
         stamps = Stamps()
         with suppress(OSError):

@@ -20,7 +20,7 @@ from scr_export.oci.referrers import Referrers, referrers_in
 from scr_export.oci.repository import KEEP, Catalog, Repository
 from scr_export.oci.signature import SIZE_LIMIT, SignatureFormat
 from scr_export.problems import Problem, Problems
-from scr_export.progress import Progress
+from scr_export.progress import Progress, counted
 from scr_export.publish.directory.files import KnownFiles
 from scr_export.publish.directory.images_txt import read_images_txt
 from scr_export.publish.directory.observe import Directory, observe
@@ -74,7 +74,7 @@ class SiteCheck:
 
     def read(self) -> None:
         """Look into every directory of the registry."""
-        for directory in observe(self.site):
+        for directory in counted(observe(self.site), "reading the site", "directory"):
             if not (directory.is_public if directory.path else _is_open(directory)):
                 self.fault(directory.path, *_CLOSED)
             for entry in filter(paths.is_unfinished, directory.entries):
@@ -293,7 +293,7 @@ class SiteCheck:
         """Hash every blob, each file once. Returns how many bytes were read."""
         files = {file.identity: file for found in self.found.values() for file in found.blobs.values()}
         total = sum(file.size for file in files.values())
-        with Progress("verifying", total) as progress:
+        with Progress("hashing", total) as progress:
             damaged = find_damaged(files.values(), self.site, jobs, advance=progress.advance)
         for file, what in damaged:
             self.fault(file.path, "digest", what)

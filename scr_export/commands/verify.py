@@ -9,7 +9,7 @@ from scr_export.commands.site_check import SiteCheck
 from scr_export.problems import Problems
 from scr_export.publish.directory.lock import read_site
 from scr_export.report import Result
-from scr_export.text import count, printable, size
+from scr_export.text import count, duration, printable, size
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class VerifyReport(Result):
         verdict = count(len(self.problems.faults), "fault") if self.problems.faults else "all sound"
         return (
             f"{printable(self.site)}: {count(self.repositories, 'repository')}, {counts}: {verdict}\n"
-            f"  hashed   {size(self.bytes)}; {self.seconds:.2f} s in all"
+            f"  hashed   {size(self.bytes)}; {duration(self.seconds)} in all"
         )
 
 

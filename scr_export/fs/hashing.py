@@ -15,6 +15,10 @@ from scr_export.fs.safe import chunks, open_directory, open_file
 _SMALL, _THREADS_FOR_SMALL = 64 * 1024, 2
 
 
+def ignore(length: int) -> None:
+    """Take no notice of how far a step is."""
+
+
 class _Hasher:
     """Hashes files below a root. The directory of the last one stays open."""
 
@@ -63,7 +67,7 @@ def find_damaged(
     root: int,
     jobs: int,
     *,
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Callable[[int], None] = ignore,
     sound: Callable[[SourceFile], None] = lambda _: None,
 ) -> list[tuple[SourceFile, str]]:
     """Hash files below the open directory `root`, the largest first, in up to `jobs` threads.

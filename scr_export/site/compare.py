@@ -92,6 +92,11 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.make or self.remove or self.chmod)
 
+    @property
+    def content_size(self) -> int:
+        """How many bytes of content are to be linked or copied."""
+        return sum(file.size for change in self.make if (file := _file_of(change.entry)))
+
 
 class Files(Protocol):
     """What the destination knows of files.
@@ -262,6 +267,12 @@ class _Comparison:
             return False
         self.changes.copies.setdefault(source.digest, f"{path}/{name}")
         return True
+
+
+def _file_of(entry: Entry) -> SourceFile | None:
+    if isinstance(entry, ManifestDirectory):
+        return entry.file
+    return entry if isinstance(entry, SourceFile) else None
 
 
 def _is_sound_manifest(directory: ObservedDirectory, name: ManifestName) -> bool:

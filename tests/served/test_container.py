@@ -120,7 +120,7 @@ def test_a_container_exports_serves_and_exports_again_with_its_options(podman: P
 
 
 def test_a_failed_export_leaves_what_was_served(podman: Podman, place: Path) -> None:
-    run(podman, place)
+    tags(run(podman, place), "app")
     podman("stop", "--time=20", "registry")
     shutil.rmtree(place / "images/app/v1")
     (place / "images/app/v1").mkdir()

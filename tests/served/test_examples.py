@@ -11,7 +11,10 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from tests.support.builders import write_image
+from tests.support.http import request
 from tests.support.requests_table import Published, check_image, check_lists
+from tests.support.runner import run
 from tests.support.servers import HASHED, HOST, PASSWORD, Server, run_caddy, run_nginx
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -31,6 +34,20 @@ def _nginx(site: Path, tmp: Path) -> Server:
 
 def _caddy(site: Path, tmp: Path) -> Server:
     return run_caddy(tmp, _example("caddy/Caddyfile", site, "\n:8080 {\n", f"\n:PORT {{\n\tbind {HOST}\n"))
+
+
+def test_the_line_that_a_first_export_prints_serves_the_site(open_tmp: Path) -> None:
+    built = write_image(open_tmp / "images/app/v1")
+    report = run(open_tmp / "images", open_tmp / "site").stdout
+    (line,) = re.findall(r"^  next     serve it; nginx: (server \{.*\})  \(", report, re.MULTILINE)
+    assert line.count("listen 8080;") == 1
+    (open_tmp / "nginx").mkdir(mode=0o755)
+    started = run_nginx(
+        open_tmp / "nginx",
+        lambda port: f"events {{ }}\nhttp {{\n{line.replace('listen 8080;', f'listen {HOST}:{port};')}\n}}\n",
+    )
+    with started as server:
+        assert request(server.port, "GET", "/v2/app/manifests/v1").body == built.raw
 
 
 @pytest.mark.parametrize("start", [_nginx, _caddy])

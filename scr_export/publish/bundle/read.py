@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
+from scr_export.fs.hashing import ignore
 from scr_export.fs.safe import directory_at, read_file
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import Manifest
@@ -69,14 +70,17 @@ class Contents:
         return paths.IMAGES_TXT in self.sums
 
 
-def read_contents(site: int, have: Have, names: Names, problems: Problems) -> Contents:
-    """Read a site. Small files that `have` lacks are added to `names`."""
+def read_contents(
+    site: int, have: Have, names: Names, problems: Problems, advance: Callable[[int], None] = ignore
+) -> Contents:
+    """Read a site. Small files that `have` lacks are added to `names`. `advance` is called for each directory."""
     reader = _Reader(site, have, names, problems)
     for directory in observe(site):
         if paths.place(directory.path).part is Part.BLOBS:
             reader.blobs(directory)
     for directory in observe(site):
         reader.directory(directory)
+        advance(1)
     reader.contents.links.sort()
     names.flush()
     return reader.contents

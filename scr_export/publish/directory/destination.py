@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from scr_export.errors import SiteError, reason
 from scr_export.fs.file import SourceFile
+from scr_export.fs.hashing import ignore
 from scr_export.publish.directory.files import KnownFiles
 from scr_export.publish.directory.lock import is_marked, mark
 from scr_export.publish.directory.publish import Transfer, publish
@@ -30,14 +31,17 @@ class Destination:
         self._site_path = printable(site_path)
         self._images_path = printable(images_path)
 
-    def apply(self, changes: Changes, files: KnownFiles) -> Transfer:
-        """Apply changes. SiteError: SITE cannot be written, or a file of IMAGES changed since it was verified."""
+    def apply(self, changes: Changes, files: KnownFiles, advance: Callable[[int], None] = ignore) -> Transfer:
+        """Apply changes; `advance` is called with the bytes of content that is placed.
+
+        SiteError: SITE cannot be written, or a file of IMAGES changed since it was verified.
+        """
         with self._writing() as tree:
             if paths.REGISTRY not in os.listdir(self._site):
                 self._refuse_poor_filesystem(tree)
             if not is_marked(self._site):
                 mark(tree)
-            return publish(tree, changes, files)
+            return publish(tree, changes, files, advance)
 
     def save(self, state: State, before: State, *, is_changed: bool) -> None:
         """Note what the next run has to know, as far as it differs from `before` or the site `is_changed`."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scr_export.fs.file import SourceFile
-from scr_export.fs.hashing import find_damaged
+from scr_export.fs.hashing import find_damaged, ignore
 
 
 @dataclass(slots=True)
@@ -16,6 +17,7 @@ class KnownFiles:
     `verified` and `link_refused` are what the last export noted, see State. `device` is the site's file system. Without
     `hash_unknown`, a file of the right size whose digest is not known counts as sound. `can_link_at_all` is False where
     a mount lies between IMAGES and SITE. `kept` has the identities of the site's files that were found sound, by path.
+    `advance` is called with the length of each piece that is read for that.
     """
 
     site: int
@@ -26,6 +28,7 @@ class KnownFiles:
     can_link_at_all: bool = True
     looked_at: int = 0
     kept: dict[str, bytes] = field(default_factory=dict)
+    advance: Callable[[int], None] = ignore
 
     def can_link(self, source: SourceFile) -> bool:
         """Tell whether this file of IMAGES can have another name in the site."""
@@ -36,7 +39,8 @@ class KnownFiles:
     def prove(self, file: SourceFile) -> bool:
         """Tell whether a file of the site holds its digest; it is read where that is not known."""
         identity = file.identity
-        if identity not in self.verified and self.hash_unknown and find_damaged([file], self.site, jobs=1):
+        is_known = identity in self.verified or not self.hash_unknown
+        if not is_known and find_damaged([file], self.site, jobs=1, advance=self.advance):
             return False
         self.kept[file.path] = identity
         return True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from scr_export.fs.file import SourceFile
+from scr_export.fs.hashing import ignore
 from scr_export.oci.digest import Digest
 from scr_export.publish.directory.files import KnownFiles
 from scr_export.publish.directory.tree import Placement, Tree, cannot_link, is_across_mounts
@@ -34,12 +35,12 @@ class Transfer:
     link_refused: set[bytes] = field(default_factory=set)
 
 
-def publish(tree: Tree, changes: Changes, files: KnownFiles) -> Transfer:
-    """Apply changes in publication order.
+def publish(tree: Tree, changes: Changes, files: KnownFiles, advance: Callable[[int], None] = ignore) -> Transfer:
+    """Apply changes in publication order. `advance` is called with the bytes of content that is placed.
 
     New content is synced before any tag or list changes; removed names are synced before content is deleted.
     """
-    publisher = _Publisher(tree, files, changes.copies)
+    publisher = _Publisher(tree, files, changes.copies, advance)
     new, replaced, names = _in_order(changes.make)
     names_gone, content_gone = _names_first(changes.remove)
     for directory in changes.chmod:
@@ -57,11 +58,14 @@ def publish(tree: Tree, changes: Changes, files: KnownFiles) -> Transfer:
 
 
 class _Publisher:
-    def __init__(self, tree: Tree, files: KnownFiles, copies: dict[Digest, str]) -> None:
+    def __init__(
+        self, tree: Tree, files: KnownFiles, copies: dict[Digest, str], advance: Callable[[int], None]
+    ) -> None:
         self.transfer = Transfer()
         self._tree = tree
         self._files = files
         self._copies = dict(copies)
+        self._advance = advance
 
     def make(self, changes: Iterable[Change]) -> None:
         for directory, name, entry, _, replaces in changes:
@@ -103,6 +107,7 @@ class _Publisher:
                 raise
             self._refuse(file, error)
             return None
+        self._advance(file.size)
         return Placement.LINKED
 
     def _refuse(self, file: SourceFile, error: OSError) -> None:
@@ -120,8 +125,9 @@ class _Publisher:
                 if not cannot_link(error):
                     raise
             else:
+                self._advance(file.size)
                 return Placement.LINKED
-        placement, copy = self._tree.copy(file, directory, name)
+        placement, copy = self._tree.copy(file, directory, name, self._advance)
         self._copies[file.digest] = copy.path
         self.transfer.verified.add(copy.identity)
         self.transfer.why_copied[self._why(file)] += 1

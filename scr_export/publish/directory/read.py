@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count, takewhile
 
+from scr_export.fs.file import SourceFile
 from scr_export.fs.safe import directory_at, read_file
 from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import Manifest
@@ -61,6 +62,47 @@ def read_all(site: int, unreferenced: Container[str]) -> Catalog[Keep]:
             manifests = {each.digest: manifest for each in names if (manifest := _try_read(directory, each))}
             repository.referrers = referrers_in(manifests, digests_of(repository.tags))
     return catalog
+
+
+def content_of_catalog(catalog: Catalog[SourceFile | Keep], site: int | None) -> Iterator[tuple[Digest, int]]:
+    """Yield the digest and the size in bytes of every manifest and blob. What the catalog keeps lies in the site."""
+    for name, repository in catalog.repositories.items():
+        for manifest, file in repository.manifests.items():
+            path = f"{paths.manifests(name)}/{manifest}/{manifest}"
+            yield manifest.digest, file.size if isinstance(file, SourceFile) else _size_at(path, site)
+        for digest, file in repository.blobs.items():
+            yield digest, file.size if isinstance(file, SourceFile) else _size_at(f"{paths.blobs(name)}/{digest}", site)
+
+
+def content_of_site(site: int, unreferenced: Container[str]) -> Iterator[tuple[Digest, int]]:
+    """Yield the digest and the size in bytes of every manifest and blob of a site that is not `unreferenced`."""
+    for directory in observe(site):
+        part = paths.place(directory.path).part
+        named: Iterable[tuple[str, Digest, str]] = ()
+        if part is Part.BLOBS:
+            named = ((each, Digest(each), each) for each in directory.entries if paths.is_digest(each))
+        elif part is Part.MANIFESTS:
+            named = ((each, each.digest, f"{each}/{each}") for each in manifests_in(directory))
+        for entry, digest, file in named:
+            if f"{directory.path}/{entry}" not in unreferenced and (status := directory.status(file)):
+                yield digest, status.st_size
+
+
+def _size_at(path: str, site: int | None) -> int:
+    try:
+        return os.stat(path, dir_fd=site, follow_symlinks=False).st_size
+    except OSError:  # a foreign layer that is not there, or a part that cannot be looked at
+        return 0
+
+
+def sum_of_sizes(content: Iterable[tuple[Digest, int]]) -> int:
+    """Return the sum of the sizes, each digest once."""
+    total, counted = 0, set[Digest]()
+    for digest, size in content:
+        if digest not in counted:
+            counted.add(digest)
+            total += size
+    return total
 
 
 def read_closures(site: int, is_wanted: IsWanted, problems: Problems) -> Catalog[Keep]:

@@ -121,21 +121,28 @@ class Tree:
 
         self._put(link_to, directory, name, overwrite)
 
-    def copy(self, file: SourceFile, directory: str, name: str) -> tuple[Placement, SourceFile]:
-        """Give the site its own copy, hashed while it is made. Returns the copy too, with its path in the site."""
+    def copy(
+        self, file: SourceFile, directory: str, name: str, advance: Callable[[int], None]
+    ) -> tuple[Placement, SourceFile]:
+        """Give the site its own copy, hashed while it is made. Returns the copy too, with its path in the site.
+
+        `advance` is called with the length of each piece.
+        """
         temporary = self._temporary_name()
         try:
             source = open_file_at(file.path, self._images)
         except FileNotFoundError:
             raise SourceChangedError(file.path) from None
         try:
-            placement, status = self._copy_hashed(file, source, temporary)
+            placement, status = self._copy_hashed(file, source, temporary, advance)
         finally:
             os.close(source)
         self._rename(temporary, self.directory(directory), name)
         return placement, SourceFile.of(file.digest, directory, name, status)
 
-    def _copy_hashed(self, file: SourceFile, source: int, temporary: str) -> tuple[Placement, os.stat_result]:
+    def _copy_hashed(
+        self, file: SourceFile, source: int, temporary: str, advance: Callable[[int], None]
+    ) -> tuple[Placement, os.stat_result]:
         before_change()
         target = _create(temporary, self._temporary)
         try:
@@ -145,6 +152,7 @@ class Tree:
                 hasher.update(piece)
                 if placement is Placement.COPIED:
                     _write(target, piece)
+                advance(len(piece))
             if not file.digest.is_of(hasher) or not file.is_unchanged(os.fstat(source)):
                 raise SourceChangedError(file.path)
             os.fsync(target)

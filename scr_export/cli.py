@@ -100,6 +100,9 @@ def _export(
             help="Publish nothing if more tags than N, or N% of those served, would go. Default: no limit.",
         ),
     ] = "",
+    no_html: Annotated[
+        bool, typer.Option("--no-html", help="Write no index.html, the page for people at /. Remove one of an export.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Print every tag that is added (+), moved (~) or removed (-).")
     ] = False,
@@ -121,6 +124,7 @@ def _export(
         prune=not no_prune,
         grace=grace,
         max_remove=limit,
+        index_page=not no_html,
     )
     output = Output(as_json, quiet, verbose or dry_run)
     interrupted = "every tag of the site can still be pulled"

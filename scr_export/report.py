@@ -28,8 +28,8 @@ _NO_FACTS = {"problems", "details"}
 
 _NOUNS = {Role.TAG: "tag", Role.MANIFEST: "manifest", Role.INDEX: "manifest", Role.BLOB: "blob"}
 _NOUNS |= {Role.SIGNATURE: "signature", Role.REFERRERS: "list", Role.SNIPPET: "snippet", Role.OTHER: "other"}
-_NOUNS |= {Role.IMAGES_TXT: "image list"}
-_ORDER = ("tag", "manifest", "blob", "list", "signature", "snippet", "image list", "other")
+_NOUNS |= {Role.INDEX_PAGE: "index page", Role.IMAGES_TXT: "image list"}
+_ORDER = ("tag", "manifest", "blob", "list", "signature", "snippet", "index page", "image list", "other")
 
 
 class Result:

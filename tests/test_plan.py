@@ -63,7 +63,7 @@ def test_one_image_gives_the_whole_plan() -> None:
     assert entries(whole, "v2/team/app/tags") == ("team/app", ["v1"])
     assert entries(whole, "v2", "_catalog") == (None, ["team/app"])
     assert len(whole["v2"]) == len(whole["v2/team/app/tags"]) == 3
-    assert whole[""].keys() == {"nginx.conf", "Caddyfile", "images.txt"}
+    assert whole[""].keys() == {"nginx.conf", "Caddyfile", "index.html", "images.txt"}
 
 
 def test_lists_are_in_ascii_order() -> None:

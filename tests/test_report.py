@@ -41,7 +41,7 @@ def test_the_report_of_a_success_has_every_key(images: Path, site: Path) -> None
     }
     assert (report["schema"], report["site"], report["dry_run"]) == (1, str(site), False)
     assert (report["repositories"], report["images"], report["tags"]) == (1, 2, 2)
-    assert report["added"] == {"tags": 2, "manifests": 3, "blobs": 2 * len(built.blobs), "lists": 2, "other": 3}
+    assert report["added"] == {"tags": 2, "manifests": 3, "blobs": 2 * len(built.blobs), "lists": 2, "other": 4}
     assert report["unreferenced"] == {"count": 0, "until": 0}
     assert report["seconds"] > 0
     assert report["faults"] == []
@@ -64,7 +64,7 @@ def test_the_text_reports_the_same(images: Path, site: Path) -> None:
     assert process.returncode == 0
     assert process.stderr == ""
     assert process.stdout.startswith(f"{site}: 1 image in 1 repository, 1 tag\n")
-    assert "  added    1 tag, 1 manifest, 3 blobs, 2 lists, 2 snippets, 1 image list\n" in process.stdout
+    assert "  added    1 tag, 1 manifest, 3 blobs, 2 lists, 2 snippets, 1 index page, 1 image list\n" in process.stdout
     assert "  nothing changed\n" in run(images, site).stdout
 
 
@@ -157,7 +157,7 @@ def test_a_dry_run_creates_no_site(images: Path, site: Path) -> None:
     built = write_image(images / "app/v1")
     report = export(images, site, "--dry-run")
     assert report["dry_run"] is True
-    assert report["added"] == {"tags": 1, "manifests": 1, "blobs": len(built.blobs), "lists": 2, "other": 3}
+    assert report["added"] == {"tags": 1, "manifests": 1, "blobs": len(built.blobs), "lists": 2, "other": 4}
     assert not site.exists()
 
 

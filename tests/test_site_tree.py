@@ -17,6 +17,7 @@ from tests.support.runner import OF_ANY_RUN, assert_whole, codes, export, fresh,
 GOLDEN = """\
 Caddyfile
 images.txt
+index.html
 nginx.conf
 v2/
 v2/_catalog -> _pages/@all

@@ -38,6 +38,7 @@ from scr_export.progress import Progress, counted
 from scr_export.publish.directory.destination import Destination
 from scr_export.publish.directory.files import KnownFiles, device_of
 from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
+from scr_export.publish.directory.index_page import ObservedIndexPage, read_index_page
 from scr_export.publish.directory.mirrors import warn_of_snapshots
 from scr_export.publish.directory.observe import observe
 from scr_export.publish.directory.read import (
@@ -104,12 +105,14 @@ class _Run:
     verifier: SourceVerifier = field(init=False)
     files: KnownFiles = field(init=False)
     images_txt: ImagesTxt = field(init=False)
+    index_page: ObservedIndexPage = field(init=False)
     destination: Destination | None = None
     empty_directories: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         options, before = self.options, self.before
         self.images_txt = ImagesTxt() if self.site is None else read_images_txt(self.site)
+        self.index_page = ObservedIndexPage() if self.site is None else read_index_page(self.site)
         self.report = Report(site=options.site, dry_run=options.dry_run)
         self.verifier = SourceVerifier(self.images, options.jobs, before.verified, self.arguments)
         self.files = KnownFiles(
@@ -231,7 +234,9 @@ def _retained(run: _Run, problems: Problems) -> Catalog[Keep]:
 def _compare(run: _Run, catalog: Catalog[File]) -> Changes:
     """Compare what the site must hold with what it holds."""
     run.report.size = sum_of_sizes(_content(run, catalog))
-    planned = plan(catalog, documents(has_foreign_images_txt=bool(run.images_txt.foreign)))
+    index_page = run.index_page.planned(is_wanted=run.options.index_page)
+    has_foreign_images_txt = bool(run.images_txt.foreign)
+    planned = plan(catalog, documents(has_foreign_images_txt=has_foreign_images_txt, index_page=index_page))
     if run.destination and run.before.copied:
         run.files.can_link_at_all = _can_link(run.destination, run.files, catalog)
     with Progress("hashing files of the site") as progress:  # those that no export noted
@@ -246,6 +251,8 @@ def _compare(run: _Run, catalog: Catalog[File]) -> Changes:
         remedy = "update IMAGES by skopeo, rsync or cp --remove-destination, which make new files"
         run.report.problems.warning(removal.path, "edited", what, remedy, "SITE")
     run.images_txt.warn_if_foreign(run.report.problems)
+    if run.options.index_page:
+        run.index_page.warn_if_foreign(run.report.problems)
     if any(change.role is Role.IMAGES_TXT for change in changes.make):
         run.images_txt.warn_of_stale(run.report.problems)
     run.report.describe(changes, run.options.grace)
@@ -253,9 +260,13 @@ def _compare(run: _Run, catalog: Catalog[File]) -> Changes:
 
 
 def _keep_everything(changes: Changes, damaged: Iterable[Removal], unreferenced: Mapping[str, float]) -> None:
-    """Remove only the pages of lists that changed, and content with other bytes than its digest says."""
+    """Remove only pages of lists that changed, the index page, and content with other bytes than its digest says."""
     bad = set(damaged)
-    changes.remove = [removal for removal in changes.remove if removal in bad or paths.is_pages(removal.name)]
+
+    def is_removed(removal: Removal) -> bool:
+        return removal in bad or paths.is_pages(removal.name) or removal.role is Role.INDEX_PAGE
+
+    changes.remove = list(filter(is_removed, changes.remove))
     changes.unreferenced = {path: since for path, since in unreferenced.items() if path in changes.unreferenced}
 
 

@@ -37,7 +37,8 @@ class ExportOptions:
 
     `images` and `site` are directories, `prefix` is put before every repository name. Without `verify_digests` only the
     sizes of blobs are checked. `keep_going` publishes the good images in spite of faults. `prune` removes what IMAGES
-    lacks, content only when nothing has referred to it for `grace` seconds.
+    lacks, content only when nothing has referred to it for `grace` seconds. `index_page` is whether the site has a page
+    for people.
     """
 
     images: str
@@ -50,3 +51,4 @@ class ExportOptions:
     prune: bool = True
     grace: float = 900
     max_remove: RemovalLimit | None = None
+    index_page: bool = True

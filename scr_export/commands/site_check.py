@@ -23,6 +23,7 @@ from scr_export.problems import Problem, Problems
 from scr_export.progress import Progress, counted
 from scr_export.publish.directory.files import KnownFiles
 from scr_export.publish.directory.images_txt import read_images_txt
+from scr_export.publish.directory.index_page import read_index_page
 from scr_export.publish.directory.observe import Directory, observe
 from scr_export.publish.directory.read import read_manifest, signatures_in
 from scr_export.publish.directory.state import State, forget_verified
@@ -178,7 +179,9 @@ class SiteCheck:
         images_txt.warn_if_foreign(self.problems)
         catalog = self._catalog()
         images_txt.mark_untagged(catalog)
-        planned = list(plan(catalog, documents(has_foreign_images_txt=bool(images_txt.foreign))))
+        page = read_index_page(self.site)  # where there is none, none was wanted
+        index_page = page.planned(is_wanted=page.data is not None)
+        planned = list(plan(catalog, documents(has_foreign_images_txt=bool(images_txt.foreign), index_page=index_page)))
         known = KnownFiles(site=self.site, device=-1, verified=set(), hash_unknown=False)
         changes = compare(planned, observe(self.site), known)
         for directory in planned:
@@ -269,9 +272,10 @@ class SiteCheck:
 
     def _report_changes(self, changes: Changes) -> None:
         for change in changes.make:
-            if change.role is Role.SNIPPET and change.replaces:
+            if change.role in (Role.SNIPPET, Role.INDEX_PAGE) and change.replaces:
                 what = "is not the one of this version of scr-export"
-                self.warning(change.name, "snippet", what, "an export by this version replaces it")
+                code = "snippet" if change.role is Role.SNIPPET else "index-page"
+                self.warning(change.name, code, what, "an export by this version replaces it")
                 continue
             what = "does not say what the site has" if change.replaces else "is missing"
             self.fault(f"{change.directory}/{change.name}".lstrip("/"), "list", what)

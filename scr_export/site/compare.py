@@ -54,7 +54,7 @@ class Removal(NamedTuple):
     @property
     def path(self) -> str:
         """The path below SITE."""
-        return f"{self.directory}/{self.name}"
+        return f"{self.directory}/{self.name}".lstrip("/")
 
     @property
     def is_opaque(self) -> bool:

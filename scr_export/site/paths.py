@@ -11,6 +11,7 @@ v2/<name>/tags/list -> _pages/@all                      marks a repository
 v2/_catalog -> _pages/@all                              the list of repositories, beside its pages
 v2/_sigstore/<name>@sha256=<hex>/signature-<number>     signatures of a manifest, where podman looks for them
 nginx.conf, Caddyfile                                   the snippets
+index.html                                              the page for people: see documents/index_page.py
 images.txt                                              what the site is: see documents/images_txt.py
 images.txt.asc, .sig, .bundle                           a signature of it, which the operator puts there
 .scr-export/                                            the exporter's own files, never served
@@ -33,9 +34,10 @@ PAGES = "_pages"
 SIGNATURES = "_sigstore"
 STATE = ".scr-export"
 SNIPPETS = ("nginx.conf", "Caddyfile")
+INDEX_PAGE = "index.html"
 IMAGES_TXT = "images.txt"
 IMAGES_TXT_SIGNATURES = tuple(f"{IMAGES_TXT}.{suffix}" for suffix in ("asc", "bundle", "sig"))
-GENERATED_AT_TOP = (*SNIPPETS, IMAGES_TXT)
+GENERATED_AT_TOP = (*SNIPPETS, INDEX_PAGE, IMAGES_TXT)
 
 ALL = "@all"
 

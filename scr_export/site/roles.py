@@ -26,8 +26,9 @@ class Role(IntEnum):
     LIST = 8
     CATALOG = 9
     SNIPPET = 10
-    IMAGES_TXT = 11
-    OTHER = 12
+    INDEX_PAGE = 11
+    IMAGES_TXT = 12
+    OTHER = 13
 
     @property
     def is_pulled_by_digest(self) -> bool:
@@ -35,7 +36,8 @@ class Role(IntEnum):
         return self <= Role.INDEX or self is Role.SIGNATURE
 
 
-_AT_TOP = dict.fromkeys(paths.SNIPPETS, Role.SNIPPET) | {paths.IMAGES_TXT: Role.IMAGES_TXT}
+_AT_TOP = dict.fromkeys(paths.SNIPPETS, Role.SNIPPET)
+_AT_TOP |= {paths.INDEX_PAGE: Role.INDEX_PAGE, paths.IMAGES_TXT: Role.IMAGES_TXT}
 
 
 def role_of(directory: str, name: str) -> Role:

@@ -17,6 +17,7 @@ from scr_export.problems import Problems
 from scr_export.publish.bundle.have import Have
 from scr_export.publish.bundle.names import Names, Small
 from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
+from scr_export.publish.directory.index_page import read_index_page
 from scr_export.publish.directory.observe import Directory, observe
 from scr_export.publish.directory.read import parse_manifest, tags_in
 from scr_export.site import paths
@@ -135,11 +136,14 @@ class _Reader:
         if part is Part.TAGS and paths.TAG_LIST in directory.entries:
             self.contents.repositories += 1
         if not directory.path:
+            self._index_page()
             self._images_txt(directory)
 
     def _is_handled(self, role: Role, kind: Kind, directory: str, name: str) -> bool:
-        if role in (Role.BLOB, Role.IMAGES_TXT):
-            return kind is Kind.FILE or role is Role.IMAGES_TXT
+        if role in (Role.INDEX_PAGE, Role.IMAGES_TXT):
+            return True
+        if role is Role.BLOB:
+            return kind is Kind.FILE
         if kind is not Kind.DIRECTORY:
             return False
         return role in (Role.MANIFEST, Role.INDEX, Role.LIST_PAGE) or not paths.is_opaque(directory, name)
@@ -219,6 +223,11 @@ class _Reader:
             self.fault(path, "unreadable", _words(error))
         else:
             self._add(Small(path, *_sum_of(data)))
+
+    def _index_page(self) -> None:
+        found = read_index_page(self.site)
+        if found.data is not None and not found.foreign:
+            self._add(Small(paths.INDEX_PAGE, *_sum_of(found.data)))
 
     def _images_txt(self, root: Directory) -> None:
         found = self.contents.images_txt = read_images_txt(self.site)

@@ -20,6 +20,7 @@ import pytest
 
 from tests.support.builders import write_image, write_index
 from tests.support.forked import TIMEOUT
+from tests.support.index_page import SOURCE, sealed
 from tests.support.mirroring import age, begin, build, end, kill, mirror, verify
 from tests.support.pulls import get, pull
 from tests.support.runner import assert_pullable, assert_whole, export, inodes, registry, run
@@ -347,7 +348,7 @@ def test_files_of_other_programs_stay(images: Path, site: Path, mirror_host: Pat
     export(images, site)
     (site / "private").mkdir()
     mirror(site, mirror_host)
-    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "images.txt", "nginx.conf", "v2", "www"]
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "images.txt", "index.html", "nginx.conf", "v2", "www"]
     assert (mirror_host / "www/index.html").read_text() == "hello"
 
 
@@ -403,7 +404,65 @@ def test_a_list_of_images_of_the_operators_is_not_carried(images: Path, site: Pa
     (site / "images.txt").write_text("mine\n")
     (site / "images.txt.asc").write_text("signs mine")
     mirror(site, mirror_host)
-    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "nginx.conf", "v2"]
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "index.html", "nginx.conf", "v2"]
+
+
+OLDER_PAGE = sealed(SOURCE.read_text().replace("Choose a repository", "Choose one"))
+
+
+def test_the_page_arrives_is_replaced_and_goes(images: Path, site: Path, mirror_host: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    assert mirror(site, mirror_host).stderr == ""
+    there = mirror_host / "index.html"
+    assert there.read_bytes() == (site / "index.html").read_bytes()
+    before = there.stat()
+    mirror(site, mirror_host)
+    assert os.path.samestat(there.stat(), before)
+    there.write_text(OLDER_PAGE)
+    os.utime(there, ns=(before.st_atime_ns, before.st_mtime_ns))
+    mirror(site, mirror_host)
+    assert there.read_bytes() == (site / "index.html").read_bytes()
+    export(images, site, "--no-html")
+    mirror(site, mirror_host)
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "images.txt", "nginx.conf", "v2"]
+    assert verify(mirror_host) == ""
+
+
+@pytest.mark.parametrize("kind", ["file", "changed", "link", "link to nowhere", "directory", "fifo"])
+@pytest.mark.parametrize("options", [(), ("--no-html",)], ids=" ".join)
+def test_an_operators_own_page_stays_on_the_mirror(
+    images: Path, site: Path, mirror_host: Path, kind: str, options: tuple[str, ...]
+) -> None:
+    """A website may be in the same directory there, and its pages beside it."""
+    write_image(images / "app/v1")
+    export(images, site, *options)
+    mirror_host.mkdir()
+    there = mirror_host / "index.html"
+    (mirror_host / "home.html").write_text("hello")
+    if kind == "directory":
+        there.mkdir()
+        (there / "index.html").write_text("hello")
+    elif kind == "fifo":
+        os.mkfifo(there)
+    elif kind in ("file", "changed"):
+        there.write_text("hello" if kind == "file" else f"{SOURCE.read_text()}<!-- ours -->\n")
+    else:
+        there.symlink_to("nowhere" if "nowhere" in kind else "home.html")
+    before = there.lstat()
+    for _ in range(2):
+        mirror(site, mirror_host)
+        assert (there.lstat().st_ino, there.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert (mirror_host / "home.html").read_text() == "hello"
+    assert kind != "directory" or (there / "index.html").read_text() == "hello"
+
+
+def test_an_operators_own_page_is_not_carried(images: Path, site: Path, mirror_host: Path) -> None:
+    write_image(images / "app/v1")
+    export(images, site)
+    (site / "index.html").write_text("hello")
+    mirror(site, mirror_host)
+    assert sorted(os.listdir(mirror_host)) == ["Caddyfile", "images.txt", "nginx.conf", "v2"]
 
 
 def test_a_run_waits_for_an_export_but_not_for_another_run(images: Path, site: Path, mirror_host: Path) -> None:

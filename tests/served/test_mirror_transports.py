@@ -63,6 +63,16 @@ def test_an_rsync_daemon_takes_the_site(images: Path, site: Path, mirror_host: P
     assert len(list(site.glob(".scr-export/mirror/to-*"))) == 2
 
 
+def test_a_daemon_that_cannot_be_read_from_gets_a_page_where_none_is(site: Path, mirror_host: Path) -> None:
+    with rsync_daemon(mirror_host, "use chroot = no", FOLLOWED, "write only = yes") as port:
+        destination = f"rsync://{HOST}:{port}/site"
+        assert mirror(site, destination).stderr == ""
+        assert (mirror_host / "index.html").read_bytes() == (site / "index.html").read_bytes()
+        (mirror_host / "index.html").write_text("hello")
+        mirror(site, destination)
+        assert (mirror_host / "index.html").read_text() == "hello"
+
+
 @pytest.mark.parametrize(
     "module",
     [["use chroot = no"], [FOLLOWED, "fake super = yes"], ["use chroot = no", "munge symlinks = yes"]],

@@ -38,6 +38,7 @@ from tests.support.bundles import (
     with_sums,
 )
 from tests.support.forked import TIMEOUT
+from tests.support.index_page import SOURCE, sealed
 from tests.support.mirroring import mirror
 from tests.support.mounts import mounted, needs_root
 from tests.support.pulls import get, pull
@@ -202,15 +203,40 @@ def test_a_second_run_ends_with_3(old: Path, host: Path) -> None:
             receive(*arguments, status=3)
 
 
-def test_an_operators_own_page_stays(old: Path, site: Path, host: Path) -> None:
+PAGE = SOURCE.read_text()
+CHANGED_PAGE = PAGE.replace("Choose a repository", "Choose")
+
+
+@pytest.mark.parametrize("text", ["<h1>ours</h1>", "", "<a>scr-export</a>", CHANGED_PAGE])
+def test_an_operators_own_page_stays(old: Path, site: Path, host: Path, text: str) -> None:
     host.mkdir()
-    (host / "index.html").write_text("<h1>ours</h1>")
+    (host / "index.html").write_text(text)
     (host / "www").mkdir()
     for name, each in (("1", old), ("2", site)):
         deliver(each, host, name)
-        assert (host / "index.html").read_text() == "<h1>ours</h1>"
+        assert (host / "index.html").read_text() == text
         assert (host / "www").is_dir()
         receive("--check", host)
+
+
+def test_a_page_arrives_is_replaced_is_changed_and_goes(
+    images: Path, old: Path, site: Path, host: Path, tmp_path: Path
+) -> None:
+    page = host / "index.html"
+    deliver(old, host, "1")
+    assert page.read_text() == PAGE
+    page.write_text(sealed(CHANGED_PAGE))
+    deliver(site, host, "2")
+    assert page.read_text() == PAGE
+    page.write_text(f"{PAGE}<!-- ours -->\n")
+    receive("--check", host)
+    deliver(site, host, "3")
+    assert page.read_text() == f"{PAGE}<!-- ours -->\n"
+    page.write_text(PAGE)
+    export(images, site, "--no-html")
+    deliver(site, host, "4")
+    assert not page.exists()
+    receive("--check", host)
 
 
 def test_the_package_and_the_examples_have_one_script_and_shellcheck_finds_nothing_in_it() -> None:

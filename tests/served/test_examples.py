@@ -58,6 +58,7 @@ def test_an_example_serves_the_site(
         check_lists(server.port, published)
         for reference in published.images:
             check_image(server.port, published, reference)
+        assert request(server.port, "GET", "/").body == (published.site / "index.html").read_bytes()
 
 
 MIRROR = "mirror.example.com"

@@ -108,13 +108,15 @@ def write_image(
     annotations: Mapping[str, str] | None = None,
     foreign_layer: bool = False,
     share_layers_of: int | None = None,
+    history: Sequence[str] = (),
 ) -> Built:
     """Write an image for one platform, as `skopeo copy … dir:directory` does.
 
     `layer_size` is the size in bytes of the one file in each layer; `algorithm` digests the layers and the
     config (a manifest is always sha256); `prefixed` names files `sha512-<hex>` as newer skopeo does;
     `foreign_layer` adds a layer with `urls` and no file; `share_layers_of` is another seed, whose layers this
-    image has as its own. Skopeo itself refuses a docker image without `media_type_field`.
+    image has as its own; `history` are the commands that made the layers. Skopeo itself refuses a docker image
+    without `media_type_field`.
     """
     label = str(seed if share_layers_of is None else share_layers_of)
     built = _image(
@@ -122,6 +124,7 @@ def write_image(
         _tars(label, layers, layer_size),
         config={"Labels": {"seed": str(seed)}},
         foreign=_tars(f"{label}/foreign", int(foreign_layer), layer_size),
+        history=history,
         compression=compression,
         algorithm=algorithm,
         media_type_field=media_type_field,
@@ -307,6 +310,7 @@ def _image(
     config: Json,
     *,
     foreign: Sequence[bytes] = (),
+    history: Sequence[str] = (),
     platform: str = ARCHITECTURE,
     compression: Compression = "gzip",
     algorithm: Algorithm = "sha256",
@@ -315,6 +319,8 @@ def _image(
 ) -> Built:
     rootfs = {"type": "layers", "diff_ids": [_digest(tar) for tar in [*tars, *foreign]]}
     image = {"created": "1970-01-01T00:00:00Z", **_platform(platform), "config": config, "rootfs": rootfs}
+    if history:
+        image["history"] = [{"created_by": command} for command in history]
     raw = json.dumps(image).encode()
     layers = [_compress(tar, compression) for tar in tars]
     layer_type = family.layer + family.suffixes[compression]

@@ -12,7 +12,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 from selenium import webdriver
@@ -78,6 +79,13 @@ const textOf = (each) => (each.matches("a") ? each.textContent : each.innerText)
 """
 
 
+class Sent(NamedTuple):
+    """A request, and which types it accepts."""
+
+    url: SplitResult
+    accept: str
+
+
 class Browser:
     """One window. `look` sets its size and colours, `open` begins with an empty page and no messages."""
 
@@ -102,11 +110,12 @@ class Browser:
         """What the console has got since the last call."""
         return [f"{each['level']}: {each['message']}" for each in self._log("browser")]
 
-    def requests(self) -> list[str]:
-        """The URL of each request since the last call."""
+    def requests(self) -> list[Sent]:
+        """Each request since the last call."""
         events = [json.loads(each["message"])["message"] for each in self._log("performance")]
-        sent = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
-        return [url for url in sent if url != "about:blank"]
+        sent = [each["params"]["request"] for each in events if each["method"] == "Network.requestWillBeSent"]
+        found = [Sent(urlsplit(each["url"]), each["headers"].get("Accept", "")) for each in sent]
+        return [each for each in found if each.url.scheme not in ("about", "data")]
 
     def _log(self, kind: str) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]

@@ -102,9 +102,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def open_directory() -> Iterator[Path]:
-    """A temporary directory that every user may enter."""
-    with tempfile.TemporaryDirectory(prefix="scr-export-") as name:
+def open_directory(where: str | None = None) -> Iterator[Path]:
+    """A temporary directory that every user may enter; `/dev/shm` is in memory, where many files go quickly."""
+    with tempfile.TemporaryDirectory(prefix="scr-export-", dir=where) as name:
         directory = Path(name).resolve()
         directory.chmod(0o755)
         yield directory

@@ -97,6 +97,8 @@ IN_SITE: dict[str, Change] = {
     "the catalog's pages go": lambda images, site: shutil.rmtree((site / "v2/_pages").resolve()),
     "a snippet is rewritten": lambda images, site: rewrite(site / "nginx.conf"),
     "a snippet goes": lambda images, site: (site / "Caddyfile").unlink(),
+    "the index page goes": lambda images, site: (site / "index.html").unlink(),
+    "the index page is the operator's": lambda images, site: rewrite(site / "index.html"),
     "images.txt goes": lambda images, site: (site / "images.txt").unlink(),
     "images.txt is the operator's": lambda images, site: (site / "images.txt").write_text("mine\n"),
     "the note of verified files goes": lambda images, site: (site / ".scr-export/verified").unlink(),
@@ -158,8 +160,8 @@ def await_clock() -> None:
     time.sleep(COARSEST_CLOCK / 1e9 + 0.1)  # time itself is the condition
 
 
-def is_sealed(images: Path, site: Path, prefix: str = "", *, prune: bool = True, verify_digests: bool = True) -> bool:
-    with opened_seal(images, site, prefix=prefix, prune=prune, verify_digests=verify_digests) as seal:
+def is_sealed(images: Path, site: Path, **options: Any) -> bool:
+    with opened_seal(images, site, **options) as seal:
         return seal.report() is not None
 
 
@@ -201,9 +203,10 @@ def test_other_options_and_another_program_break_the_seal(
 ) -> None:
     images, site = sealed["unchanged"]
     assert is_sealed(images, site)
-    assert not is_sealed(images, site, "prefix")
+    assert not is_sealed(images, site, prefix="prefix")
     assert not is_sealed(images, site, prune=False)
     assert not is_sealed(images, site, verify_digests=False)
+    assert not is_sealed(images, site, index_page=False)
     shutil.copytree(Path(scr_export.__file__).parent, tmp_path / "scr_export")
     monkeypatch.setattr(scr_export, "__file__", str(tmp_path / "scr_export/__init__.py"))
     assert not is_sealed(images, site)

@@ -66,7 +66,8 @@ class Seal:
         """Yield a text for everything that an export follows from, IMAGES first, where most changes are."""
         options = self._options
         user = os.geteuid(), os.getegid(), os.getgroups()
-        yield repr((user, options.images, options.site, options.prefix, options.verify_digests, options.prune))
+        asked = options.prefix, options.verify_digests, options.prune, options.index_page
+        yield repr((user, options.images, options.site, *asked))
         yield from stamps.of_tree(self._images, lambda name: not is_of_the_system(name), follow=True)
         yield from stamps_of_site(site, stamps)
         yield from _stamps_of_program(stamps)

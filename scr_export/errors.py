@@ -52,10 +52,10 @@ class ImagesError(ScrExportError):
 
 
 class DamagedSiteError(SiteError):
-    """SITE is damaged, so that no bundle can be made of it."""
+    """SITE is damaged, so that it cannot be sent anywhere. `outcome` says what was not done."""
 
-    def __init__(self, problems: Problems) -> None:
-        super().__init__(f"no bundle was made: {problems.summary()}", problems)
+    def __init__(self, problems: Problems, outcome: str) -> None:
+        super().__init__(f"{outcome}: {problems.summary()}", problems)
 
 
 class BundleError(ScrExportError):

@@ -679,7 +679,7 @@ def test_a_mirror_that_changes_meanwhile_is_read_again(
     images: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no lock: a bundle must not have some of its tags from before a change and some from after it."""
-    monkeypatch.setattr("scr_export.commands.pack._PAUSE", 0)
+    monkeypatch.setattr("scr_export.publish.directory.settled._PAUSE", 0)
     for name in ("a", "b"):
         write_image(images / name / "old", seed=1, layers=1)
         write_image(images / name / "new", seed=2, layers=1)

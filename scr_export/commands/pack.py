@@ -13,7 +13,6 @@ from importlib import resources
 from typing import BinaryIO
 
 from scr_export.errors import BundleError, DamagedSiteError, SiteError, UsageError, reraise_oserror
-from scr_export.fs.safe import open_file, open_file_at
 from scr_export.oci.digest import Digest
 from scr_export.problems import Problems
 from scr_export.progress import Progress
@@ -22,16 +21,17 @@ from scr_export.publish.bundle.assemble import Bundle, assemble
 from scr_export.publish.bundle.have import Have
 from scr_export.publish.bundle.names import Names
 from scr_export.publish.bundle.output import STDOUT, Output, open_output
-from scr_export.publish.bundle.prove import OpenBlob
-from scr_export.publish.bundle.read import Blob, Contents, read_all_names, read_contents
-from scr_export.publish.bundle.snapshot import snapshot_directory, take_snapshot
+from scr_export.publish.bundle.read import Contents, read_contents
 from scr_export.publish.bundle.write import write_bundle
 from scr_export.publish.directory.lock import read_site
+from scr_export.publish.directory.prove import Blob, ProvenContent
+from scr_export.publish.directory.settled import read_settled
+from scr_export.publish.directory.snapshot import open_in_site, open_in_snapshot, snapshot_directory, take_snapshot
 from scr_export.report import Result
 from scr_export.site import paths
 from scr_export.text import count, duration, printable, size
 
-_TRIES, _PAUSE = 10, 1.0  # for a site that is changed by something that takes no lock; in seconds
+_OUTCOME = "no bundle was made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class _Parts:
     contents: Contents
     names: Names
     spool: BinaryIO | None
-    open_blob: OpenBlob
+    content: ProvenContent
 
 
 @contextmanager
@@ -128,20 +128,16 @@ def _reading(options: PackOptions, have: Have, report: PackReport) -> Iterator[_
     with ExitStack() as stack:
         lock = stack.enter_context(ExitStack())
         site, state = lock.enter_context(read_site(options.site))
-        snapshot = None if options.dry_run else stack.enter_context(snapshot_directory(site))
+        snapshot = None if options.dry_run else stack.enter_context(snapshot_directory(site, "pack"))
         spool = None if options.dry_run else stack.enter_context(_spool(snapshot))
         with reraise_oserror(SiteError, f"read {printable(options.site)}"):
             contents, names = _read(site, state is not None, have, spool, report, options)
-        open_blob: OpenBlob = lambda digest, blob: open_file_at(blob.path, site)  # noqa: E731
+        open_blob = partial(open_in_site, site)
         if snapshot is not None and take_snapshot(site, snapshot, _needed(contents, have)):
-            open_blob = partial(_open_in_snapshot, snapshot)
+            open_blob = partial(open_in_snapshot, snapshot)
             if state is not None:
                 lock.close()
-        yield _Parts(contents, names, spool, open_blob)
-
-
-def _open_in_snapshot(snapshot: int, digest: Digest, blob: Blob) -> int:
-    return open_file(digest, snapshot)
+        yield _Parts(contents, names, spool, ProvenContent(open_blob, report.problems, _OUTCOME))
 
 
 def _spool(snapshot: int | None) -> BinaryIO:
@@ -160,37 +156,33 @@ def _needed(contents: Contents, have: Have) -> Iterator[tuple[Digest, Blob]]:
 def _read(
     site: int, is_locked: bool, have: Have, spool: BinaryIO | None, report: PackReport, options: PackOptions
 ) -> tuple[Contents, Names]:
-    """Read the site. One that has no lock, a mirror, must have the same names before and after."""
-    for attempt in range(_TRIES):
-        if attempt:
-            time.sleep(_PAUSE)
+    """Read the site, and report what is wrong with it."""
+
+    def read() -> tuple[Contents, Names, Problems]:
         if spool:
             spool.seek(0)
             spool.truncate()
         problems, names = Problems(), Names(spool)
-        before = {} if is_locked else read_all_names(site)
         with Progress("reading the site", unit="directory") as progress:
-            contents = read_contents(site, have, names, problems, progress.advance)
-        if is_locked or read_all_names(site) == before:
-            break
-    else:
-        raise SiteError(f"{printable(options.site)}: changes all the time; pack it when no transfer to it is at work")
+            return read_contents(site, have, names, problems, progress.advance), names, problems
+
+    contents, names, problems = read_settled(options.site, site, is_locked, read)
     contents.images_txt.warn_if_foreign(problems)
     contents.images_txt.warn_if_unsigned(problems)
     report.problems = problems
     if problems.faults:
-        raise DamagedSiteError(problems)
+        raise DamagedSiteError(problems, _OUTCOME)
     return contents, names
 
 
 def _write(output: Output | None, parts: _Parts, have: Have, report: PackReport) -> None:
     receive = (resources.files("scr_export.publish") / form.RECEIVE).read_bytes()
-    bundle = assemble(parts.contents, have, parts.names, parts.spool, receive, parts.open_blob, report.problems)
+    bundle = assemble(parts.contents, have, parts.names, parts.spool, receive, parts.content)
     _describe(report, parts.contents, bundle)
     report.room = bundle.room + parts.names.room
     if output:
         with Progress("packing", sum(each.blob.size for each in bundle.blobs)) as progress:
-            write_bundle(output, bundle, parts.open_blob, report.problems, progress.advance)
+            write_bundle(output, bundle, parts.content, progress.advance)
         report.sha256 = output.hasher.hexdigest()
 
 

@@ -8,12 +8,11 @@ from hashlib import sha256
 from typing import BinaryIO, NamedTuple
 
 from scr_export.oci.digest import Digest
-from scr_export.problems import Problems
 from scr_export.publish.bundle import form
 from scr_export.publish.bundle.have import Have
 from scr_export.publish.bundle.names import FinishedNames, Names, on_disk
-from scr_export.publish.bundle.prove import OpenBlob, sha256_of
-from scr_export.publish.bundle.read import Blob, Contents
+from scr_export.publish.bundle.read import Contents
+from scr_export.publish.directory.prove import Blob, ProvenContent
 from scr_export.site import paths
 
 _COPIES_OF_LISTS = 4
@@ -79,11 +78,10 @@ def assemble(
     names: Names,
     spool: BinaryIO | None,
     receive: bytes,
-    open_blob: OpenBlob,
-    problems: Problems,
+    content: ProvenContent,
 ) -> Bundle:
     """Make every member but the blobs, which are read when they go out; those without a sha256 in their name before."""
-    sums = {digest: sha256_of(digest, blob, open_blob, problems) for digest, blob in contents.blobs.items()}
+    sums = {digest: content.sha256(digest, blob) for digest, blob in contents.blobs.items()}
     blobs = _sent(contents, have, sums)
     lines = _content_lines(contents, sums)
     parent = have.files.get(paths.IMAGES_TXT, form.NO_PARENT)

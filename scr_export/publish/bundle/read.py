@@ -19,6 +19,7 @@ from scr_export.publish.bundle.names import Names, Small
 from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
 from scr_export.publish.directory.index_page import read_index_page
 from scr_export.publish.directory.observe import Directory, observe
+from scr_export.publish.directory.prove import Blob
 from scr_export.publish.directory.read import parse_manifest, tags_in
 from scr_export.site import paths
 from scr_export.site.entries import Kind
@@ -27,13 +28,6 @@ from scr_export.site.roles import Role, role_of
 
 _LIMIT = 2**30
 _AGAIN = "export again, or carry the site over again"
-
-
-class Blob(NamedTuple):
-    """A blob of the site, at one of its paths."""
-
-    path: str
-    size: int
 
 
 class Link(NamedTuple):
@@ -85,16 +79,6 @@ def read_contents(
     reader.contents.links.sort()
     names.flush()
     return reader.contents
-
-
-def read_all_names(site: int) -> dict[str, str]:
-    """Return every name that leads to content, and those of manifests, to see whether a site has changed."""
-    found = {}
-    for directory in observe(site):
-        for name, observed in directory.entries.items():
-            if observed.kind is Kind.LINK or paths.is_opaque(directory.path, name):
-                found[f"{directory.path}/{name}"] = directory.target(name) or ""
-    return found
 
 
 class _Reader:

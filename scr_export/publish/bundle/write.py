@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scr_export.problems import Problems
 from scr_export.publish.bundle import form
 from scr_export.publish.bundle.assemble import Bundle
 from scr_export.publish.bundle.output import Output
-from scr_export.publish.bundle.prove import OpenBlob, proven
+from scr_export.publish.directory.prove import ProvenContent
 
 
-def write_bundle(
-    output: Output,
-    bundle: Bundle,
-    open_blob: OpenBlob,
-    problems: Problems,
-    advance: Callable[[int], None],
-) -> None:
+def write_bundle(output: Output, bundle: Bundle, content: ProvenContent, advance: Callable[[int], None]) -> None:
     """Write all members and blobs. DamagedSiteError: a blob is not what its digest says."""
     for member in bundle.members:
         output.write(form.header(member.name, member.size, member.mode))
@@ -26,7 +19,7 @@ def write_bundle(
         output.write(form.padding(member.size))
     for blob in bundle.blobs:
         output.write(form.header(f"{form.DATA}{blob.sum}", blob.blob.size))
-        for piece in proven(blob.digest, blob.blob, open_blob, problems):
+        for piece in content.read(blob.digest, blob.blob):
             output.write(piece)
             advance(len(piece))
         output.write(form.padding(blob.blob.size))

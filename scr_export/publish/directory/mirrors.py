@@ -1,9 +1,9 @@
-"""Snapshots that killed runs of `examples/mirror` and of `scr-export pack` left in SITE/.scr-export.
+"""Snapshots that killed runs of `examples/mirror`, `scr-export pack` and `scr-export push` left in SITE/.scr-export.
 
 mirror/to-NUMBER/destination   the destination, as it was typed
 mirror/to-NUMBER/lock          held by the kernel while a run is at work
 mirror/to-NUMBER/run/          the snapshot of a run: hard links to content
-pack/NUMBER/                   the snapshot of a run, which locks it: hard links to blobs
+pack/NUMBER/, push/NUMBER/     the snapshot of a run, which locks it: hard links to content
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from scr_export.publish.directory.lock import is_locked
 from scr_export.site import paths
 from scr_export.text import size
 
-_MIRRORS, _PACKS = f"{paths.STATE}/mirror", f"{paths.STATE}/pack"
+_MIRRORS = f"{paths.STATE}/mirror"
+_COMMANDS = ("pack", "push")
 
 
 def warn_of_snapshots(site: str, problems: Problems) -> None:
@@ -29,7 +30,9 @@ def warn_of_snapshots(site: str, problems: Problems) -> None:
     with contextlib.suppress(OSError):  # there was no run, or one removes its snapshot now
         stores = _directories(site, _MIRRORS)
         snapshots = {store: _content(store / "run") for store in stores if not _is_held(store / "lock")}
-        snapshots |= {store: _files(store) for store in _directories(site, _PACKS) if not _is_held(store)}
+        for command in _COMMANDS:
+            runs = _directories(site, f"{paths.STATE}/{command}")
+            snapshots |= {store: _files(store) for store in runs if not _is_held(store)}
         names = Counter(inode for snapshot in snapshots.values() for inode, _ in snapshot)
         for store, snapshot in snapshots.items():
             held = {inode: status.st_size for inode, status in snapshot if names[inode] == status.st_nlink}
@@ -38,15 +41,16 @@ def warn_of_snapshots(site: str, problems: Problems) -> None:
 
 
 def _warn(store: Path, count: int, problems: Problems) -> None:
-    noted, run, again = store, "a pack run", "run scr-export pack again"
-    if store.parent.name == "mirror":
+    command = store.parent.name
+    noted, run, again = store, f"a {command} run", f"run scr-export {command} again"
+    if command == "mirror":
         noted = store / "destination"
         run = f"a mirror run for {noted.read_text(errors='replace').strip()}"
         again = "run examples/mirror for it again"
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(noted.stat().st_mtime))
     what = f"{run} was killed; since {since} its snapshot holds {size(count)} of old content"
     remedy = f"{again} or, to give it up, rm -r {shlex.quote(str(store))}"
-    problems.warning(str(store.relative_to(store.parents[2])), store.parent.name, what, remedy, "SITE")
+    problems.warning(str(store.relative_to(store.parents[2])), command, what, remedy, "SITE")
 
 
 def _directories(site: str, notes: str) -> list[Path]:

@@ -1,9 +1,9 @@
-"""A snapshot of a site's blobs, in SITE/.scr-export/pack: hard links, so that an export need not wait for a slow disk.
+"""A snapshot of a site's content, in SITE/.scr-export: hard links, so that an export need not wait for a slow receiver.
 
-pack/           locked while snapshots are made and removed
-pack/NUMBER/    the snapshot of one run, which holds a lock on it; each blob is named by its digest
+COMMAND/           locked while snapshots are made and removed; COMMAND is `pack` or `push`
+COMMAND/NUMBER/    the snapshot of one run, which holds a lock on it; each file is named by its digest
 
-What a killed run left is not locked, and the next run removes it.
+What a killed run left is not locked, and the next run of that command removes it.
 """
 
 from __future__ import annotations
@@ -14,32 +14,31 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 
-from scr_export.fs.safe import DIRECTORY_FLAGS, directory_at, open_directory
+from scr_export.fs.safe import DIRECTORY_FLAGS, directory_at, open_directory, open_file, open_file_at
 from scr_export.oci.digest import Digest
-from scr_export.publish.bundle.read import Blob
 from scr_export.publish.directory.lock import is_locked
+from scr_export.publish.directory.prove import Blob
 from scr_export.site import paths
 
-SNAPSHOTS = f"{paths.STATE}/pack"
 _MODE = 0o700
 
 
 @contextlib.contextmanager
-def snapshot_directory(site: int) -> Iterator[int | None]:
-    """Make the directory of a snapshot, and remove it at the end. None: SITE cannot be written by this user."""
+def snapshot_directory(site: int, command: str) -> Iterator[int | None]:
+    """Make the directory of a command's snapshot, and remove it at the end. None: this user cannot write to SITE."""
     with contextlib.ExitStack() as stack:
         try:
-            directory = stack.enter_context(_own_directory(site))
+            directory = stack.enter_context(_own_directory(site, f"{paths.STATE}/{command}"))
         except OSError:
             directory = None
         yield directory
 
 
 @contextlib.contextmanager
-def _own_directory(site: int) -> Iterator[int]:
+def _own_directory(site: int, snapshots: str) -> Iterator[int]:
     is_new = _make(paths.STATE, site)
-    _make(SNAPSHOTS, site)
-    top = open_directory(SNAPSHOTS, site)
+    _make(snapshots, site)
+    top = open_directory(snapshots, site)
     name = ""
     try:
         fcntl.flock(top, fcntl.LOCK_EX)
@@ -55,17 +54,17 @@ def _own_directory(site: int) -> Iterator[int]:
             os.close(directory)
     finally:
         with _without_signals():
-            _clean_up(site, top, name, is_new)
+            _clean_up(site, top, name, snapshots if is_new else "")
             os.close(top)
 
 
-def _clean_up(site: int, top: int, name: str, is_new: bool) -> None:
+def _clean_up(site: int, top: int, name: str, new: str) -> None:
     with contextlib.suppress(OSError):
         if name:
             _remove(name, top)
     with contextlib.suppress(OSError):
-        if is_new:  # a mirror, which has no notes of an export
-            os.rmdir(SNAPSHOTS, dir_fd=site)
+        if new:  # in a mirror, which has no notes of an export
+            os.rmdir(new, dir_fd=site)
             os.rmdir(paths.STATE, dir_fd=site)
 
 
@@ -79,11 +78,11 @@ def _without_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def take_snapshot(site: int, directory: int, blobs: Iterable[tuple[Digest, Blob]]) -> bool:
-    """Link each blob into the directory of a snapshot. False: the system refused to link one."""
+def take_snapshot(site: int, directory: int, content: Iterable[tuple[Digest, Blob]]) -> bool:
+    """Link each file into the directory of a snapshot. False: the system refused to link one."""
     above: tuple[str, int] | None = None
     try:
-        for digest, blob in sorted(blobs, key=lambda item: item[1].path):
+        for digest, blob in sorted(content, key=lambda item: item[1].path):
             parent, _, name = blob.path.rpartition("/")
             if not above or above[0] != parent:
                 if above:
@@ -96,6 +95,16 @@ def take_snapshot(site: int, directory: int, blobs: Iterable[tuple[Digest, Blob]
         if above:
             os.close(above[1])
     return True
+
+
+def open_in_snapshot(snapshot: int, digest: Digest, blob: Blob) -> int:
+    """Return a descriptor of a file in a snapshot."""
+    return open_file(digest, snapshot)
+
+
+def open_in_site(site: int, digest: Digest, blob: Blob) -> int:
+    """Return a descriptor of a file in the site itself, where no snapshot could be taken of it."""
+    return open_file_at(blob.path, site)
 
 
 def _make(path: str, site: int) -> bool:

@@ -22,6 +22,7 @@ from scr_export.commands.clients import ClientsOptions, write_clients
 from scr_export.commands.export import export
 from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.pack import PackOptions, pack
+from scr_export.commands.push import PushOptions, push
 from scr_export.commands.verify import verify
 from scr_export.console import Output, run_and_print, stopped
 from scr_export.errors import reason
@@ -30,7 +31,7 @@ from scr_export.text import printable
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 _CPUS = len(os.sched_getaffinity(0))
-_COMMANDS = {"export", "verify", "list", "pack", "clients"}
+_COMMANDS = {"export", "verify", "list", "pack", "push", "clients"}
 _COMMANDS |= {"--help", "--version", "--install-completion", "--show-completion"}
 _NOT_ALL_READ = "SITE was not read to the end"
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
@@ -67,6 +68,12 @@ def _top(
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 _Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Hashing threads. Default: the CPUs.")]
+_Grace = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="Keep unreferenced content this long, so that running pulls can finish."
+    ),
+]
 _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 
 
@@ -87,12 +94,7 @@ def _export(
         bool, typer.Option("--keep-going", help="Publish the good images, report the bad ones, exit 1.")
     ] = False,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Leave in SITE what IMAGES no longer has.")] = False,
-    grace: Annotated[
-        float,
-        typer.Option(
-            min=0, metavar="SECONDS", help="Keep unreferenced content this long, so that running pulls can finish."
-        ),
-    ] = 900,
+    grace: _Grace = 900,
     max_remove: Annotated[
         str,
         typer.Option(
@@ -111,8 +113,7 @@ def _export(
     """Make SITE the registry of the images below IMAGES. Only differences are written; IMAGES is never changed."""
     _check_option("--name-prefix", lambda: name_prefix and parse_repository_name(name_prefix))
     limit = _check_option("--max-remove", lambda: RemovalLimit.parse(max_remove) if max_remove else None)
-    if not grace < math.inf:  # neither is "nan"
-        raise typer.BadParameter(f"--grace: {grace} is no number of seconds")
+    _check_grace(grace)
     options = ExportOptions(
         images=images,
         site=site,
@@ -228,6 +229,39 @@ def _pack(
     raise typer.Exit(run_and_print("pack", lambda: pack(options), output, "", site, "no bundle was made"))
 
 
+@app.command("push")
+def _push(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, or a mirror of one.")],
+    bucket: Annotated[
+        str, typer.Argument(metavar="S3URL", help="s3://BUCKET or s3://BUCKET/PREFIX. The bucket must exist.")
+    ],
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="Address of the S3 store. Default: AWS_ENDPOINT_URL, else AWS.")
+    ] = "",
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Requests at once.")] = 16,
+    grace: _Grace = 900,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back all that is there; send again what is damaged, and exit 1.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would change, tag by tag. Write nothing.")
+    ] = False,
+    as_json: _Json = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print every tag that is added (+), moved (~) or removed (-).")
+    ] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Make a bucket of an S3 store what SITE is. Only differences are sent. Credentials as for other S3 tools."""
+    _check_grace(grace)
+    options = PushOptions(
+        site=site, bucket=bucket, endpoint=endpoint, jobs=jobs, grace=grace, verify=verify, dry_run=dry_run
+    )
+    output = Output(as_json, quiet, verbose or dry_run)
+    interrupted = "every tag in the bucket can still be pulled; run it again"
+    raise typer.Exit(run_and_print("push", lambda: push(options), output, "", site, interrupted, bucket))
+
+
 @app.command("clients")
 def _clients(
     site: Annotated[str, typer.Argument(metavar="SITE", help="Directory that an export made, here or elsewhere.")],
@@ -260,6 +294,11 @@ def _clients(
     output = Output(as_json, quiet, verbose)
     interrupted = "files may be missing; run it again"
     raise typer.Exit(run_and_print("clients", lambda: write_clients(options), output, "", site, interrupted))
+
+
+def _check_grace(seconds: float) -> None:
+    if not seconds < math.inf:  # neither is "nan"
+        raise typer.BadParameter(f"--grace: {seconds} is no number of seconds")
 
 
 def _check_option(name: str, parse: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -31,14 +31,21 @@ class Output(NamedTuple):
 
 
 def run_and_print(
-    name: str, work: Callable[[], Result], output: Output, images: str, site: str, interrupted: str
+    name: str,
+    work: Callable[[], Result],
+    output: Output,
+    images: str,
+    site: str,
+    interrupted: str,
+    bucket: str = "",
 ) -> int:
     """Do the work of a command and print its report. Returns the exit status; what stops the work is one line."""
+    roots = {"IMAGES": images, "SITE": site, "BUCKET": bucket, "FILE": ""}
     try:
         with progress.shown(quiet=output.quiet):
             report = work()
     except ScrExportError as error:
-        _print_problems(error.problems, output, images, site)
+        _print_problems(error.problems, output, roots)
         if output.as_json:
             document: dict[str, Any] = {"schema": SCHEMA, "site": site, "error": str(error)}
             _print(json.dumps(document | problems_as_dict(error.problems), indent=2), output)
@@ -47,7 +54,7 @@ def run_and_print(
         return stopped(f"{name} terminated; {interrupted}", 143)
     except KeyboardInterrupt:
         return stopped(f"{name} interrupted; {interrupted}", 130)
-    _print_problems(report.problems, output, images, site)
+    _print_problems(report.problems, output, roots)
     if not output.quiet and len(report.problems.faults) + len(report.problems.warnings) > _FEW:
         print(report.problems.summary(), file=sys.stderr)
     for note in report.notes if output.verbose else ():
@@ -59,9 +66,8 @@ def run_and_print(
     return report.exit_status
 
 
-def _print_problems(problems: Problems, output: Output, images: str, site: str) -> None:
+def _print_problems(problems: Problems, output: Output, roots: Mapping[str, str]) -> None:
     """Print faults, then warnings, those of one image together. Each line stands alone, so that it can be searched."""
-    roots = {"IMAGES": images, "SITE": site, "FILE": ""}
     for found in (problems.faults, () if output.quiet else problems.warnings):
         for (origin, path), of_one in groupby(by_place(found), lambda problem: (problem.origin, problem.path)):
             _print_some(list(of_one), os.path.join(roots[origin], path))

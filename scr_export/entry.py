@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import NoReturn
 
 from scr_export.signals import Terminated, raise_on_sigterm
@@ -16,11 +17,19 @@ def main() -> NoReturn:
     try:
         from scr_export.cli import run
 
-        sys.exit(run(sys.argv[1:]))
+        _exit(run(sys.argv[1:]))
     except Terminated:
         _stop("scr-export: terminated", 143)
     except KeyboardInterrupt:
         _stop("scr-export: interrupted", 130)
+
+
+def _exit(status: int) -> NoReturn:
+    if threading.active_count() > 1:  # requests that did not end in time; the interpreter would not wait well for them
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _stop(message: str, status: int) -> NoReturn:

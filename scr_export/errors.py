@@ -7,6 +7,8 @@ DamagedSiteError             1        SITE has faults; carries all problems
 BundleError                  1        BUNDLE cannot be written
 SiteError                    1        SITE cannot be read or written, or is not a site of this program
 SiteLockedError              3        another run holds SITE
+BucketError                  1        the bucket cannot be read or written
+BucketLockedError            3        another push holds the bucket
 """
 
 from __future__ import annotations
@@ -40,6 +42,16 @@ class SiteError(ScrExportError):
 
 class SiteLockedError(ScrExportError):
     """Another run holds the lock of SITE."""
+
+    exit_status = 3
+
+
+class BucketError(ScrExportError):
+    """The bucket cannot be read or written, or it is none of this program's."""
+
+
+class BucketLockedError(ScrExportError):
+    """Another push holds the lock of the bucket."""
 
     exit_status = 3
 

@@ -1,4 +1,4 @@
-"""Defects found in IMAGES or SITE, collected so that one run reports all of them."""
+"""Defects found in IMAGES, SITE or a bucket, collected so that one run reports all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from scr_export.text import count
 
 Severity = Literal["fault", "warning"]
-Origin = Literal["IMAGES", "SITE", "FILE"]
+Origin = Literal["IMAGES", "SITE", "BUCKET", "FILE"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -93,6 +94,7 @@ class Progress:
         self._kind = _kind
         self._view: View | None = None
         self._next = time.monotonic() + (_kind.after if _kind else 0)
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Progress:
         return self
@@ -103,12 +105,13 @@ class Progress:
                 self._view.close()
 
     def advance(self, count: int = 1) -> None:
-        """Note that `count` more are done. Only one thread at a time may call this."""
-        self._state.done += count
-        if self._kind and (now := time.monotonic()) >= self._next:
-            self._next = now + self._kind.every
-            self._state.take_sample(now)
-            self._show(self._kind)
+        """Note that `count` more are done. Threads may share a step."""
+        with self._lock:
+            self._state.done += count
+            if self._kind and (now := time.monotonic()) >= self._next:
+                self._next = now + self._kind.every
+                self._state.take_sample(now)
+                self._show(self._kind)
 
     def _show(self, kind: _Kind) -> None:
         try:

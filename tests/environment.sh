@@ -20,7 +20,7 @@ install_wheel() {
     fi
     if ! is_stamped wheel "$wheel"; then
         .venv/bin/pip install -q --no-build-isolation --force-reinstall --no-deps .
-        .venv/bin/pip install -q --no-build-isolation .
+        .venv/bin/pip install -q --no-build-isolation ".[s3]"
         echo "$wheel" >.venv/wheel.stamp
     fi
 }

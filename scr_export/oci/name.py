@@ -42,6 +42,11 @@ def parse_tag(text: str) -> Tag:
     return Tag(text)
 
 
+def is_tag(text: str) -> bool:
+    """Tell whether a text is a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 class ManifestName(str):
     """`<subtype>@<digest>`: a manifest's media type without `application/`, and its digest.
 

@@ -66,7 +66,7 @@ def files(listing: Listing) -> Iterator[tuple[str, bytes | HardLink | Symlink]]:
 
 
 def _file(page: Page, listing: Listing) -> bytes | HardLink:
-    if not page.entries or (listing.name and page.size == 1 and page.next and page.next == _token(page.next)):
+    if not page.entries or (listing.name and page.size == 1 and page.next and page.next == token(page.next)):
         return HardLink(EMPTY)
     if len(page.entries) == len(listing.entries):
         return HardLink(paths.ALL)
@@ -76,7 +76,7 @@ def _file(page: Page, listing: Listing) -> bytes | HardLink:
 def _names(page: Page, file: bytes | HardLink) -> Iterator[tuple[str, bytes | HardLink | Symlink]]:
     """Yield every name of a page, and its bytes or what it is a link to."""
     size = f"@{page.size}"
-    end = size + (f"@{_token(page.next)}" if page.next else "")
+    end = size + (f"@{token(page.next)}" if page.next else "")
     directory = f"{size}/" if page.size > 1 else ""
     named = [key for key in _keys(page.after) if len(key.rpartition("/")[2] + end) <= _NAME_LENGTH]
     first, *others = keys = [directory + key for key in named]
@@ -92,12 +92,12 @@ def _names(page: Page, file: bytes | HardLink) -> Iterator[tuple[str, bytes | Ha
 
 
 def _keys(last: str) -> dict[str, None]:
-    """The ways to write `last`: as it is, encoded for a query (which nginx does not decode), and as `_token` has it."""
-    return dict.fromkeys([last, _encoded(last), _token(last)])
+    """The ways to write `last`: as it is, encoded for a query (which nginx does not decode), and as `token` has it."""
+    return dict.fromkeys([last, _encoded(last), token(last)])
 
 
-def _token(name: str) -> str:
-    """What stands for an entry where its own name would be too long; `~` is in no name."""
+def token(name: str) -> str:
+    """Return what stands for an entry in a query: encoded, or `~` and a hash where that is too long."""
     encoded = _encoded(name)
     return encoded if len(encoded) <= _LONG else f"~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 

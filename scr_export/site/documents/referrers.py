@@ -36,9 +36,14 @@ def long_lists(catalog: Catalog[File]) -> Iterator[tuple[RepositoryName, Digest,
 
 
 def _entries(referrers: Iterable[Referrer]) -> Mapping[str, Entry]:
+    return {name: GeneratedFile(data) for name, data in referrers_lists(referrers).items()}
+
+
+def referrers_lists(referrers: Iterable[Referrer]) -> dict[str, bytes]:
+    """Return the lists of one subject by their names: of all referrers, and of those of each artifact type."""
     lists: defaultdict[str, list[Referrer]] = defaultdict(list)
     for referrer in referrers:
         lists[paths.ALL].append(referrer)
         if referrer.artifact_type and (name := paths.artifact_type(referrer.artifact_type)):
             lists[name].append(referrer)
-    return {name: GeneratedFile(referrers_index(found)) for name, found in lists.items()}
+    return {name: referrers_index(found) for name, found in lists.items()}

@@ -1,0 +1,248 @@
+"""The S3 store of a bucket, through obstore. Every error is one line with a remedy, and has no credentials in it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scr_export.errors import BucketError, UsageError, reason
+from scr_export.publish.bucket.compare import Listed
+from scr_export.publish.bucket.settings import Settings, Target
+from scr_export.text import printable
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+# A request may take this long, in seconds: a part of a blob over a slow line.
+_TIMEOUT, _CONNECT_TIMEOUT = 300, 5
+# A gateway may be away this long, in seconds, while it is restarted. Whoever mistyped an address waits shorter.
+_PATIENCE, _FIRST_PATIENCE = 120, 3
+_MOST_RETRIES = 100  # the time ends them, not their number
+_AT_ONCE = 4  # parts of one blob
+
+PART = 8 * 1024 * 1024  # a larger blob goes out in parts of this size, in bytes
+_MOST_PARTS = 10_000
+
+_KNOWN_ABSENT = (None, "NoSuchKey", "NoSuchObject")
+_BAD_CREDENTIALS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "XAdminUserNotFound",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
+
+
+class Conflict(Exception):
+    """The object is not what the caller took it for: another run has changed it."""
+
+
+class Found(NamedTuple):
+    """An object as the store has it. `modified` is by the store's clock."""
+
+    data: bytes
+    etag: str
+    modified: datetime
+
+
+class Store:
+    """The objects of a bucket behind a prefix, by their keys. BucketError: the store does not do what it is asked."""
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        self.target = target
+        self._endpoint = settings.endpoint
+        self._obstore = import_obstore()
+        self._store = _open(target, settings, _PATIENCE)
+        self._impatient = _open(target, settings, _FIRST_PATIENCE)
+
+    def list(self, directory: str) -> Iterator[tuple[str, Listed]]:
+        """Yield the keys below a directory, with what the store's listing tells of them."""
+        with self._explained("list", directory):
+            for batch in self._obstore.list(self._store, directory, chunk_size=1000):
+                for each in batch:
+                    yield each["path"], Listed(each["size"], each["e_tag"] or "")
+
+    def get(self, key: str, *, is_patient: bool = True) -> Found | None:
+        """Return a small object. Without patience, a store that does not answer is an error after some seconds."""
+        with self._explained("read", key):
+            try:
+                result = self._obstore.get(self._store if is_patient else self._impatient, key)
+            except FileNotFoundError as error:
+                if _code(error) not in _KNOWN_ABSENT:
+                    raise
+                return None
+            return Found(bytes(result.bytes()), result.meta["e_tag"] or "", result.meta["last_modified"])
+
+    def read(self, key: str) -> tuple[Mapping[str, str], Iterator[bytes]]:
+        """Return an object's Content-Type and metadata, and its bytes piece by piece. KeyError: it is not there."""
+        with self._explained("read", key):
+            try:
+                result = self._obstore.get(self._store, key)
+            except FileNotFoundError as error:
+                if _code(error) not in _KNOWN_ABSENT:
+                    raise
+                raise KeyError(key) from None
+            return result.attributes, self._pieces(key, result)
+
+    def _pieces(self, key: str, result: Any) -> Iterator[bytes]:
+        with self._explained("read", key):
+            for piece in result.stream(min_chunk_size=256 * 1024):
+                yield bytes(piece)
+
+    def attributes(self, key: str) -> Mapping[str, str] | None:
+        """Return an object's Content-Type and metadata."""
+        with self._explained("read", key):
+            try:
+                return dict(self._obstore.get(self._store, key, options={"head": True}).attributes)
+            except FileNotFoundError as error:
+                if _code(error) not in _KNOWN_ABSENT:
+                    raise
+                return None
+
+    def put(self, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
+        """Write an object in one request. Its signature covers the bytes, so the store refuses them if they change."""
+        attributes = {"Content-Type": content_type, **metadata}
+        with self._explained("write", key):
+            self._obstore.put(self._store, key, data, attributes=attributes, use_multipart=False)
+
+    def put_in_parts(
+        self, key: str, size: int, pieces: Iterator[bytes], content_type: str, metadata: Mapping[str, str]
+    ) -> None:
+        """Write a large object. It appears when all pieces have come; an error of theirs passes through."""
+        attributes = {"Content-Type": content_type, **metadata}
+        with self._explained("write", key):
+            self._obstore.put(
+                self._store,
+                key,
+                pieces,
+                attributes=attributes,
+                use_multipart=True,
+                chunk_size=max(PART, -(-size // _MOST_PARTS)),
+                max_concurrency=_AT_ONCE,
+            )
+
+    def create(self, key: str, data: bytes) -> str:
+        """Write an object that is not there; return its ETag. Conflict: it is there."""
+        return self._put_if(key, data, "create")
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """Write an object that still has this ETag; return the new one. Conflict: it has another one."""
+        return self._put_if(key, data, {"e_tag": etag})
+
+    def _put_if(self, key: str, data: bytes, mode: Any) -> str:
+        exceptions = self._obstore.exceptions
+        with self._explained("write", key):
+            try:
+                result = self._obstore.put(self._store, key, data, mode=mode)
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError, FileNotFoundError) as error:
+                if isinstance(error, FileNotFoundError) and _code(error) not in _KNOWN_ABSENT:
+                    raise
+                raise Conflict(key) from None
+            return result["e_tag"] or ""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects, which need not be there, in no order."""
+        if keys := list(keys):
+            with self._explained("delete", keys[0]):
+                self._obstore.delete(self._store, keys)
+
+    @contextlib.contextmanager
+    def _explained(self, action: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (self._obstore.exceptions.BaseError, FileNotFoundError) as error:
+            where = f"{self.target}/{key}"
+            raise BucketError(self._explain(str(error), action, where, _code(error))) from None
+
+    def _explain(self, text: str, action: str, where: str, code: str | None) -> str:
+        at = f" at {self._endpoint}" if self._endpoint else ""
+        if code == "NoSuchBucket":
+            return f"there is no bucket {self.target.bucket}{at}: make it first"
+        if code in _BAD_CREDENTIALS:
+            return f"the store{at} refuses the credentials ({code}): check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        if code == "RequestTimeTooSkewed":
+            return f"the store{at} refuses the time of this host ({code}): set the clock"
+        if code in ("AccessDenied", "AllAccessDisabled") or "403 Forbidden" in text:
+            needs = "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"
+            return f"cannot {action} {where}: permission denied; a push needs {needs} there"
+        if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
+            return f"the bucket {self.target.bucket} is in another region ({code}): set AWS_REGION"
+        if code:
+            message = re.search(r"<Message>([^<]*)</Message>", text)
+            return f"cannot {action} {where}: {code}" + (f": {printable(message[1])}" if message else "")
+        return f"cannot {action} {where}: {_transport(text, self._endpoint)}"
+
+
+def import_obstore() -> Any:
+    """Import obstore, which only this command needs. UsageError: it is not installed."""
+    try:
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise UsageError(
+            "push needs the package obstore, which is not installed: run `pipx inject scr-export obstore`, "
+            "or in a virtual environment `pip install 'obstore>=0.11,<0.13'`"
+        ) from error
+    return obstore
+
+
+def _open(target: Target, settings: Settings, patience: float) -> S3Store:
+    obstore = import_obstore()
+    client: dict[str, Any] = {
+        "allow_http": settings.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT),
+        "timeout": timedelta(seconds=_TIMEOUT if patience > _FIRST_PATIENCE else 4 * _FIRST_PATIENCE),
+    }
+    if settings.authority:
+        client["root_certificate"] = _certificates(settings.authority)
+    config: dict[str, Any] = {"region": settings.region, **settings.credentials}
+    if settings.endpoint:
+        config["endpoint"] = settings.endpoint
+    store: S3Store = obstore.store.S3Store(
+        target.bucket,
+        prefix=target.prefix or None,
+        client_options=client,
+        retry_config={
+            "max_retries": _MOST_RETRIES,
+            "retry_timeout": timedelta(seconds=patience),
+            "backoff": {"max_backoff": timedelta(seconds=5)},
+        },
+        **config,
+    )
+    return store
+
+
+def _certificates(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"AWS_CA_BUNDLE: cannot read {reason(error)}") from error
+
+
+def _code(error: BaseException) -> str | None:
+    match = re.search(r"<Code>(\w+)</Code>", str(error))
+    return match[1] if match else None
+
+
+def _transport(text: str, endpoint: str) -> str:
+    """Say why there was no answer, or none of S3."""
+    host = endpoint or "the store"
+    if match := re.search(r'error: "(failed to lookup address[^"]*)"', text):
+        return f"{host} does not resolve: {match[1]}"
+    if match := re.search(r'message: "([^"]+)"', text):
+        return f"{host} does not answer: {match[1]}"
+    if "kind: Timeout" in text or "TimedOut" in text:
+        return f"{host} does not answer in time; try again, over a slow line with --jobs 1"
+    if match := re.search(r"InvalidCertificate\(\s*(\w+)", text):
+        return f"the certificate of {host} is not accepted: {match[1]}; AWS_CA_BUNDLE names a file with its authority"
+    if "InvalidContentType" in text:
+        return f"{host} does not speak TLS; is it http://?"
+    if match := re.search(r"status code: (\d+ [\w ]+)", text):
+        return f"{host} answers {match[1]}; is it an S3 store?"
+    return printable(text.partition("\n")[0])

@@ -8,7 +8,7 @@
 #
 # Debian 13, and with it Python 3.13, is a test: test_bare_debian.py.
 
-VERSIONS_NEED="apt-get:apt dpkg-deb:dpkg"
+VERSIONS_NEED="apt-get:apt dpkg-deb:dpkg ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw ceph:ceph-common"
 OLDEST_TYPER=0.26.0
 MIRROR=${SCR_TEST_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 CACHE=${SCR_TEST_CACHE:-$HOME/.cache/scr-export-tests}

@@ -43,6 +43,7 @@ _NOUNS = {
     Role.LIST: "list",
     Role.CATALOG: "list",
     Role.REFERRERS: "list",
+    Role.IMAGES_TXT: "list",
 }
 _ORDER = ("tag", "manifest", "blob", "list", "other")
 

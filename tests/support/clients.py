@@ -34,6 +34,9 @@ COSIGN = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 INSTALL = {
     "buildah": "apt-get install buildah",
+    "ceph": "apt-get install ceph-common",
+    "ceph-mon": "apt-get install ceph-mon",
+    "ceph-osd": "apt-get install ceph-osd",
     "conmon": "apt-get install conmon",
     "containerd": "apt-get install containerd",
     "ctr": "apt-get install containerd",
@@ -43,6 +46,7 @@ INSTALL = {
     "gpg": "apt-get install gnupg",
     "go": "Go 1.26 or newer, from https://go.dev/dl/",
     "podman": "apt-get install podman",
+    "radosgw": "apt-get install radosgw",
     "runc": "apt-get install runc",
     "skopeo": "apt-get install skopeo",
     "umoci": "apt-get install umoci",

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ Report = dict[str, Any]
 PathText = str | os.PathLike[str]
 
 
-def start(*arguments: PathText, umask: int = -1, obedient: bool = False) -> subprocess.Popen[str]:
+def start(
+    *arguments: PathText, umask: int = -1, obedient: bool = False, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start `scr-export` with these arguments, both streams piped. `obedient`: file modes bind it, also as root."""
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if obedient and os.geteuid() == 0 else []
     return subprocess.Popen(
@@ -42,7 +44,7 @@ def start(*arguments: PathText, umask: int = -1, obedient: bool = False) -> subp
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=ENVIRONMENT,
+        env=ENVIRONMENT if environment is None else environment,
         umask=umask,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from scr_export.publish.bucket.keys import BYTES, MARKER, Step, step_of
-from scr_export.publish.bucket.objects import Object
+from scr_export.publish.bucket.objects import DIGEST, Object
 from scr_export.site.roles import Role
 
 Steps = list[tuple[Step, list[Object]]]
@@ -76,7 +76,9 @@ def _is_told_right(wanted: Object, there: Listed, ambiguous: set[str]) -> bool:
     """
     if wanted.md5 is None:
         return True
-    if wanted.step.role is Role.TAG and wanted.key.rpartition("/")[0] in ambiguous:
+    if wanted.step.role is Role.TAG and (
+        wanted.key.rpartition("/")[0] in ambiguous or not wanted.metadata[DIGEST].startswith("sha256:")
+    ):
         return False
     return there.etag.strip('"') == wanted.md5.hex()
 

@@ -69,6 +69,7 @@ class Lease:
         self.check()
 
     def acquire(self) -> None:
+        """Make the lock, or take over an old one. BucketLockedError: another run has it."""
         for _ in range(_TRIES):
             self._written = _now()
             with contextlib.suppress(Conflict):
@@ -77,7 +78,7 @@ class Lease:
             if (found := self._store.get(keys.LOCK)) and self._take_over(found):
                 break
         else:
-            raise self._locked("a run that ends just now")
+            raise self._locked(f"a run that comes or goes just now; if none does, delete {keys.LOCK}")
         self._renewer.start()
 
     def _take_over(self, found: Found) -> bool:
@@ -121,23 +122,23 @@ class Lease:
     def _renew_until_the_end(self) -> None:
         pause = self._times.renewal
         while not self._ended.wait(pause) and not self._problem:
-            try:
-                self._renew()
-                pause = self._times.renewal
-            except BucketError:  # perhaps the store is back before the time is over
-                pause = self._times.retry
+            is_renewed = False
+            with contextlib.suppress(BucketError):  # perhaps the store is back before the time is over
+                is_renewed = self._renew()
+            pause = self._times.renewal if is_renewed else self._times.retry
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
         started = _now()
-        try:
+        with contextlib.suppress(Conflict):
             self._etag = self._store.replace(keys.LOCK, self._text(), self._etag)
-        except Conflict:
-            found = self._store.get(keys.LOCK)
-            if not found or not self._is_ours(found):
-                self._problem = self._lost()
-                return
+            self._written = started
+            return True
+        found = self._store.get(keys.LOCK)
+        if found and self._is_ours(found):  # the answer to the renewal before was lost
             self._etag = found.etag
-        self._written = started
+        else:
+            self._problem = self._lost()
+        return False
 
     def release(self) -> None:
         """Remove the lock if it is this run's, also if making it was interrupted. Does not wait for a dead store."""

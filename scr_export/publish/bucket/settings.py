@@ -15,7 +15,7 @@ from scr_export.site import paths
 from scr_export.text import printable
 
 _SCHEME = "s3://"
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100})*")
 _LONGEST_PREFIX = 400  # a key has up to 1024 bytes
 _RESERVED = (paths.REGISTRY, keys.BLOBS, paths.STATE)
@@ -60,12 +60,13 @@ class Target:
 class Settings:
     """How a store is reached. `credentials` are empty where obstore finds them itself, and are never printed.
 
-    `authority` is the path of a file with certificates, or empty.
+    `source` says where they are from. `authority` is the path of a file with certificates, or empty.
     """
 
     endpoint: str = ""
     region: str = ""
     authority: str = ""
+    source: str = ""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -79,11 +80,13 @@ class Settings:
             or profile.values.get("endpoint_url", "")
         )
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or profile.values.get("region")
+        source, credentials = _credentials(environment, profile, bool(endpoint))
         return cls(
             endpoint=_checked(endpoint),
             region=region or "us-east-1",
             authority=environment.get("AWS_CA_BUNDLE") or profile.values.get("ca_bundle", ""),
-            credentials=_credentials(environment, profile, bool(endpoint)),
+            source=source,
+            credentials=credentials,
         )
 
 
@@ -137,15 +140,17 @@ def _section(path: str, name: str) -> dict[str, str]:
     return dict(parser[name]) if parser.has_section(name) else {}
 
 
-def _credentials(environment: Mapping[str, str], profile: _Profile, has_endpoint: bool) -> dict[str, str]:
+def _credentials(environment: Mapping[str, str], profile: _Profile, has_endpoint: bool) -> tuple[str, dict[str, str]]:
+    """Return where credentials are from, in words, and the credentials."""
     names = ("access_key_id", "secret_access_key", "session_token")
     if environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
-        return {name: value for name in names if (value := environment.get(f"AWS_{name.upper()}"))}
-    if any(environment.get(name) for name in _FOUND_ELSEWHERE):
-        return {}
+        found = {name: value for name in names if (value := environment.get(f"AWS_{name.upper()}"))}
+        return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", found
+    if elsewhere := [name for name in _FOUND_ELSEWHERE if environment.get(name)]:
+        return f"what {elsewhere[0]} leads to", {}
     found = {name: value for name in names if (value := profile.values.get(f"aws_{name}"))}
     if "access_key_id" in found and "secret_access_key" in found:
-        return found
+        return f"the profile {printable(profile.name)} in ~/.aws/credentials", found
     if other := [name for name in _NOT_READ if name in profile.values]:
         raise UsageError(
             f"the profile {printable(profile.name)} has {other[0]}, which scr-export does not read: put credentials "
@@ -156,4 +161,4 @@ def _credentials(environment: Mapping[str, str], profile: _Profile, has_endpoint
             "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write a profile to "
             "~/.aws/credentials and name it in AWS_PROFILE"
         )
-    return {}  # a machine of AWS has some of its own
+    return "the role of this machine", {}  # of AWS

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from scr_export.publish.bucket.settings import Settings, Target
 from scr_export.publish.bucket.store import PART, Store
 from tests.support.buckets import MANIFEST, PAGE, TAG, Judge
 from tests.support.builders import write_artifact, write_image, write_index
+from tests.support.forked import TIMEOUT
 from tests.support.pushes import environment, push, run_push, start_push
 from tests.support.runner import export, wait
 from tests.support.runner import start as runner_start
@@ -196,7 +198,7 @@ def test_a_killed_push_leaves_no_broken_name_and_the_next_one_goes_on(
     push(full, bucket.url, proxy.url)
     number = len(proxy.seen)
     assert number > 30
-    for last in range(1, number, 3):
+    for last in range(1, number, 4):
         restore_bucket(bucket, tmp_path / "kept")
         _kill_after(last, full, bucket, proxy)
         Judge(bucket).assert_whole()
@@ -244,6 +246,33 @@ def test_an_interrupted_push_says_so_and_releases_its_lock(
     Judge(bucket).assert_whole()
     push(full, bucket.url, bucket.store.url)
     Judge(bucket).assert_is(full)
+
+
+@pytest.mark.parametrize("stage", ["GET", "PUT"])
+def test_a_push_that_waits_for_a_dead_store_can_be_interrupted(
+    full: Path, bucket: Bucket, proxy: Proxy, stage: str
+) -> None:
+    """The store takes the request and never answers: the listing, or blobs that many threads send."""
+    over, hangs = threading.Event(), threading.Event()
+
+    def hang(number: int, method: str, path: str) -> None:
+        if method == stage and ("list-type" in path or "/blobs/sha" in path):
+            hangs.set()
+            over.wait(TIMEOUT)
+            refuse(503)
+
+    proxy.only_writing = False
+    proxy.before = hang
+    process = start_push(full, bucket.url, proxy.url)
+    wait_until(hangs.is_set, process)
+    process.send_signal(signal.SIGINT)
+    try:
+        ended = wait(process)
+    finally:
+        over.set()
+    assert ended.returncode == 130
+    assert ended.stderr.count("\n") == 1
+    assert "push interrupted" in ended.stderr
 
 
 def test_a_second_push_at_once_ends_with_status_3(full: Path, bucket: Bucket, proxy: Proxy) -> None:

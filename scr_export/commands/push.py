@@ -101,8 +101,7 @@ class PushReport(Result):
         lines = [f"{where}: {held}" + (" (dry run: nothing is written)" if self.dry_run else "")]
         for word, counts in (("sent", self.sent), ("removed", self.removed)):
             if any(counts.values()):
-                named = ", ".join(count(counts[f"{noun}s"], noun) for noun in _ORDER if counts.get(f"{noun}s"))
-                lines.append(f"  {word:9}{named}" + (f"; {size(self.bytes)}" if word == "sent" else ""))
+                lines.append(f"  {word:9}{_named(counts)}" + (f"; {size(self.bytes)}" if word == "sent" else ""))
         if len(lines) == 1:
             lines.append("  nothing changed")
         if self.unreferenced["count"]:
@@ -287,6 +286,11 @@ def _tag_changes(differences: Differences, bucket: _Bucket) -> dict[str, list[st
 def _tag(key: str) -> str:
     directory, _, tag = key.rpartition("/")
     return f"{paths.place(directory).name}:{tag}"
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    named = [count(counts[f"{noun}s"], noun) for noun in _ORDER[:-1] if counts[f"{noun}s"]]
+    return ", ".join([*named, *([count(counts["other"], "other object")] if counts["other"] else ())])
 
 
 def _counts(steps: Iterable[keys.Step]) -> dict[str, int]:

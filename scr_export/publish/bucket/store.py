@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scr_export.errors import BucketError, UsageError, reason
 from scr_export.publish.bucket.compare import Listed
+from scr_export.publish.bucket.explain import explain, is_absent
 from scr_export.publish.bucket.settings import Settings, Target
-from scr_export.text import printable
+from scr_export.publish.bucket.work import interruptible
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-# A request may take this long, in seconds: a part of a blob over a slow line.
-_TIMEOUT, _CONNECT_TIMEOUT = 300, 5
-# A gateway may be away this long, in seconds, while it is restarted. Whoever mistyped an address waits shorter.
-_PATIENCE, _FIRST_PATIENCE = 120, 3
+# In seconds: a request may take so long, a part of a blob over a slow line; a gateway may be away so long, to restart.
+_PATIENT = timedelta(seconds=300), timedelta(seconds=120)
+# Whoever mistyped an address, or interrupts a run, waits shorter.
+_IMPATIENT = timedelta(seconds=5), timedelta(seconds=3)
+_CONNECT_TIMEOUT = timedelta(seconds=5)
 _MOST_RETRIES = 100  # the time ends them, not their number
 _AT_ONCE = 4  # parts of one blob
 
 PART = 8 * 1024 * 1024  # a larger blob goes out in parts of this size, in bytes
 _MOST_PARTS = 10_000
-
-_KNOWN_ABSENT = (None, "NoSuchKey", "NoSuchObject")
-_BAD_CREDENTIALS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidToken",
-    "ExpiredToken",
-    "XAdminUserNotFound",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-}
-
-
-_OF_CERTIFICATES = {
-    "UnknownIssuer": "let AWS_CA_BUNDLE name a file with the certificate of its authority",
-    "CaUsedAsEndEntity": "it is that of an authority, which must sign one for the server",
-}
 
 
 class Conflict(Exception):
@@ -58,32 +43,41 @@ class Found(NamedTuple):
 
 
 class Store:
-    """The objects of a bucket behind a prefix, by their keys. BucketError: the store does not do what it is asked."""
+    """The objects of a bucket behind a prefix, by their keys. BucketError: the store does not do what it is asked.
+
+    Those requests that the main thread makes are interruptible.
+    """
 
     def __init__(self, target: Target, settings: Settings) -> None:
         self.target = target
-        self._endpoint, self._source = settings.endpoint, settings.source
+        self._settings = settings
         self._obstore = import_obstore()
-        self._store = _open(target, settings, _PATIENCE)
-        self._impatient = _open(target, settings, _FIRST_PATIENCE)
+        self._store = _open(target, settings, *_PATIENT)
+        self._impatient = _open(target, settings, *_IMPATIENT)
 
     def list(self, directory: str) -> Iterator[tuple[str, Listed]]:
         """Yield the keys below a directory, with what the store's listing tells of them."""
+        batches = self._obstore.list(self._store, directory, chunk_size=1000)
         with self._explained("list", directory):
-            for batch in self._obstore.list(self._store, directory, chunk_size=1000):
+            while batch := interruptible(lambda: next(batches, None)):
                 for each in batch:
                     yield each["path"], Listed(each["size"], each["e_tag"] or "")
 
     def get(self, key: str, *, is_patient: bool = True) -> Found | None:
         """Return a small object. Without patience, a store that does not answer is an error after some seconds."""
         with self._explained("read", key):
+            store = self._store if is_patient else self._impatient
+
+            def get() -> Found:
+                result = self._obstore.get(store, key)
+                return Found(bytes(result.bytes()), result.meta["e_tag"] or "", result.meta["last_modified"])
+
             try:
-                result = self._obstore.get(self._store if is_patient else self._impatient, key)
+                return interruptible(get)
             except FileNotFoundError as error:
-                if _code(error) not in _KNOWN_ABSENT:
+                if not is_absent(error):
                     raise
                 return None
-            return Found(bytes(result.bytes()), result.meta["e_tag"] or "", result.meta["last_modified"])
 
     def read(self, key: str) -> tuple[Mapping[str, str], Iterator[bytes]]:
         """Return an object's Content-Type and metadata, and its bytes piece by piece. KeyError: it is not there."""
@@ -91,7 +85,7 @@ class Store:
             try:
                 result = self._obstore.get(self._store, key)
             except FileNotFoundError as error:
-                if _code(error) not in _KNOWN_ABSENT:
+                if not is_absent(error):
                     raise
                 raise KeyError(key) from None
             return result.attributes, self._pieces(key, result)
@@ -107,7 +101,7 @@ class Store:
             try:
                 return dict(self._obstore.get(self._store, key, options={"head": True}).attributes)
             except FileNotFoundError as error:
-                if _code(error) not in _KNOWN_ABSENT:
+                if not is_absent(error):
                     raise
                 return None
 
@@ -115,7 +109,8 @@ class Store:
         """Write an object in one request. Its signature covers the bytes, so the store refuses them if they change."""
         attributes = {"Content-Type": content_type, **metadata}
         with self._explained("write", key):
-            self._obstore.put(self._store, key, data, attributes=attributes, use_multipart=False)
+            put = partial(self._obstore.put, attributes=attributes, use_multipart=False)
+            interruptible(lambda: put(self._store, key, data))
 
     def put_in_parts(
         self, key: str, size: int, pieces: Iterator[bytes], content_type: str, metadata: Mapping[str, str]
@@ -152,9 +147,9 @@ class Store:
         exceptions = self._obstore.exceptions
         with self._explained("write", key):
             try:
-                result = self._obstore.put(self._store, key, data, mode=mode)
+                result = interruptible(lambda: self._obstore.put(self._store, key, data, mode=mode))
             except (exceptions.AlreadyExistsError, exceptions.PreconditionError, FileNotFoundError) as error:
-                if isinstance(error, FileNotFoundError) and _code(error) not in _KNOWN_ABSENT:
+                if isinstance(error, FileNotFoundError) and not is_absent(error):
                     raise
                 raise Conflict(key) from None
             return result["e_tag"] or ""
@@ -163,33 +158,14 @@ class Store:
         """Remove objects, which need not be there, in no order."""
         if keys := list(keys):
             with self._explained("delete", keys[0]):
-                self._obstore.delete(self._store, keys)
+                interruptible(lambda: self._obstore.delete(self._store, keys))
 
     @contextlib.contextmanager
     def _explained(self, action: str, key: str) -> Iterator[None]:
         try:
             yield
         except (self._obstore.exceptions.BaseError, FileNotFoundError) as error:
-            where = f"{self.target}/{key}"
-            raise BucketError(self._explain(str(error), action, where, _code(error))) from None
-
-    def _explain(self, text: str, action: str, where: str, code: str | None) -> str:
-        at = f" at {self._endpoint}" if self._endpoint else ""
-        if code == "NoSuchBucket":
-            return f"there is no bucket {self.target.bucket}{at}: make it first"
-        if code in _BAD_CREDENTIALS:
-            return f"the store{at} refuses the credentials ({code}): check {self._source}"
-        if code == "RequestTimeTooSkewed":
-            return f"the store{at} refuses the time of this host ({code}): set the clock"
-        if code in ("AccessDenied", "AllAccessDisabled") or ("performing HEAD" in text and "403 Forbidden" in text):
-            needs = "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"
-            return f"cannot {action} {where}: permission denied; a push needs {needs} there"
-        if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
-            return f"the bucket {self.target.bucket} is in another region ({code}): set AWS_REGION"
-        if code:
-            message = re.search(r"<Message>([^<]*)</Message>", text)
-            return f"cannot {action} {where}: {code}" + (f": {printable(message[1])}" if message else "")
-        return f"cannot {action} {where}: {_transport(text, self._endpoint)}"
+            raise BucketError(explain(error, f"{action} {self.target}/{key}", self.target, self._settings)) from None
 
 
 def import_obstore() -> Any:
@@ -205,12 +181,12 @@ def import_obstore() -> Any:
     return obstore
 
 
-def _open(target: Target, settings: Settings, patience: float) -> S3Store:
+def _open(target: Target, settings: Settings, timeout: timedelta, patience: timedelta) -> S3Store:
     obstore = import_obstore()
     client: dict[str, Any] = {
         "allow_http": settings.endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT),
-        "timeout": timedelta(seconds=_TIMEOUT if patience > _FIRST_PATIENCE else 4 * _FIRST_PATIENCE),
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "timeout": timeout,
     }
     if settings.authority:
         client["root_certificate"] = _certificates(settings.authority)
@@ -223,7 +199,7 @@ def _open(target: Target, settings: Settings, patience: float) -> S3Store:
         client_options=client,
         retry_config={
             "max_retries": _MOST_RETRIES,
-            "retry_timeout": timedelta(seconds=patience),
+            "retry_timeout": patience,
             "backoff": {"max_backoff": timedelta(seconds=5)},
         },
         **config,
@@ -236,27 +212,3 @@ def _certificates(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"AWS_CA_BUNDLE: cannot read {reason(error)}") from error
-
-
-def _code(error: BaseException) -> str | None:
-    match = re.search(r"<Code>(\w+)</Code>", str(error))
-    return match[1] if match else None
-
-
-def _transport(text: str, endpoint: str) -> str:
-    """Say why there was no answer, or none of S3."""
-    host = endpoint or "the store"
-    if match := re.search(r'error: "(failed to lookup address[^"]*)"', text):
-        return f"{host} does not resolve: {match[1]}"
-    if match := re.search(r'message: "([^"]+)"', text):
-        return f"{host} does not answer: {match[1]}"
-    if "kind: Timeout" in text or "TimedOut" in text:
-        return f"{host} does not answer in time; try again, over a slow line with --jobs 1"
-    if match := re.search(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)", text):
-        remedy = _OF_CERTIFICATES.get(match[1], "renew it, or ask for the host that it names")
-        return f"the certificate of {host} is not accepted ({match[1]}): {remedy}"
-    if "InvalidContentType" in text:
-        return f"{host} does not speak TLS; is it http://?"
-    if match := re.search(r"status code: (\d+ [\w ]+)", text):
-        return f"{host} answers {match[1]}; is it an S3 store?"
-    return printable(text.partition("\n")[0])

@@ -65,6 +65,28 @@ def do_all(
         raise errors[0]
 
 
+def interruptible(request: Callable[[], T]) -> T:
+    """Do a request of the main thread in another one: a signal ends the wait, which the library would not end."""
+    if threading.current_thread() is not threading.main_thread():
+        return request()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(request())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 def _wait_for(threads: Iterable[threading.Thread]) -> None:
     deadline = time.monotonic() + _PATIENCE
     for thread in threads:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from tests.support.stores import (
 )
 from tests.support.waiting import wait_until
 
+CHECKOUT = Path(__file__).parents[1]
 OPENPGP = b"\xa3"  # how a signature begins
 MINUTES = 301  # seconds after which a lock may be taken over
 
@@ -640,6 +642,12 @@ def one_line(ended: subprocess.CompletedProcess[str], status: int) -> str:
     return ended.stderr
 
 
+def test_a_missing_site_is_one_line_before_the_store_is_asked(store: S3, tmp_path: Path) -> None:
+    ended = run_push(tmp_path / "nowhere", "s3://images", "http://127.0.0.1:9")
+    assert "nowhere: No such file or directory" in one_line(ended, 1)
+    assert "has no v2/: not a site" in one_line(run_push(tmp_path, "s3://images", store.url), 1)
+
+
 def test_a_missing_bucket_is_one_line(full: Path, store: S3) -> None:
     assert "there is no bucket nowhere at http" in one_line(run_push(full, "s3://nowhere", store.url), 1)
 
@@ -712,8 +720,10 @@ def test_a_missing_extra_is_one_line_that_says_what_installs_it(full: Path, tmp_
     (tmp_path / "hidden/obstore.py").write_text("raise ModuleNotFoundError('obstore')\n")
     env = environment()
     env["PYTHONPATH"] = f"{tmp_path}/hidden:{env['PYTHONPATH']}"
+    del env["AWS_ACCESS_KEY_ID"]
     ended = run_push(full, "s3://images", "http://store", env=env)
-    assert "pipx inject scr-export obstore" in one_line(ended, 2)
+    [extra] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["s3"]
+    assert f"pipx inject scr-export '{extra}'" in one_line(ended, 2)
     assert run_export_without(env, full) == 0
 
 

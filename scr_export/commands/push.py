@@ -24,7 +24,7 @@ from scr_export.publish.bucket.objects import Object, Stored, objects
 from scr_export.publish.bucket.read import Contents, read_contents
 from scr_export.publish.bucket.send import Sender
 from scr_export.publish.bucket.settings import Settings, Target
-from scr_export.publish.bucket.store import Store
+from scr_export.publish.bucket.store import Store, import_obstore
 from scr_export.publish.directory.lock import read_site
 from scr_export.publish.directory.prove import Blob, ProvenContent
 from scr_export.publish.directory.settled import read_settled
@@ -120,7 +120,10 @@ def push(options: PushOptions) -> PushReport:
     SiteError, SiteLockedError: the text says what the operator has to know. All that the bucket names is whole then.
     """
     started = time.monotonic()
+    import_obstore()
     target = _target(options)
+    with read_site(options.site):  # so that a mistyped SITE shows at once, and not when a large bucket was read
+        pass
     store = Store(target, Settings.find(options.endpoint, os.environ))
     report = PushReport(options.site, str(target), options.dry_run)
     is_marked = check_format(store)

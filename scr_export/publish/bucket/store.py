@@ -26,6 +26,8 @@ _CONNECT_TIMEOUT = timedelta(seconds=5)
 _MOST_RETRIES = 100  # the time ends them, not their number
 _AT_ONCE = 4  # parts of one blob
 
+REQUIREMENT = "obstore>=0.11,<0.13"  # the extra s3 of pyproject.toml
+
 PART = 8 * 1024 * 1024  # a larger blob goes out in parts of this size, in bytes
 _MOST_PARTS = 10_000
 
@@ -175,8 +177,8 @@ def import_obstore() -> Any:
         import obstore.store
     except ImportError as error:
         raise UsageError(
-            "push needs the package obstore, which is not installed: run `pipx inject scr-export obstore`, "
-            "or in a virtual environment `pip install 'obstore>=0.11,<0.13'`"
+            f"push needs the package obstore, which is not installed: run `pipx inject scr-export '{REQUIREMENT}'`, "
+            f"or in a virtual environment `pip install '{REQUIREMENT}'`"
         ) from error
     return obstore
 

@@ -110,6 +110,15 @@ def test_a_component_that_leaves_no_room_for_a_size_has_pages_under_its_token_on
     assert max(map(len, pages)) <= 255
 
 
+def test_the_page_of_one_entry_tells_which_sizes_of_pages_begin_where_it_does() -> None:
+    plan = planned({"app": [f"v{number:03}" for number in range(105)], "a" * 252: ["v1"], "z": ["v1"]})
+    pages = {key for key in plan if "/_pages@" in key and not key.endswith("/@0")}
+    told = {key.removesuffix("1"): plan[key].metadata["sizes"] for key in pages if key.endswith("@1")}
+    tags = {start.rpartition("/")[2]: sizes for start, sizes in told.items() if start.startswith("v2/app/")}
+    assert [tags[f"{tag}@"] for tag in ("v009", "v099", "v008", "v104")] == ["1 10 100", "1 10", "1 100", "1"]
+    assert pages == {f"{start}{size}" for start, sizes in told.items() for size in sizes.split()}
+
+
 def test_nothing_differs_where_the_listing_has_everything() -> None:
     plan = planned({"a": ["1", "2"], "b/c": []})
     found = compare(plan.values(), listed(plan), keep_right=False)

@@ -6,6 +6,7 @@ v2/<name>/manifests/<digest>, /<tag>        a manifest; its media type is the ob
 v2/<name>/referrers/<digest>/@all, /<type>  the lists of what refers to that digest, as in a site
 v2/<name>/tags/list                         the list of tags; its metadata has the hash of its pages; marks a repository
 v2/<name>/tags/_pages@<hash>/<last>@<size>  the page of that size behind <last>; its metadata says where the next begins
+                                            and, in the page of one entry, which sizes begin there
 v2/_catalog/list, /_pages@<hash>/...        the list of repositories, in the same way
 v2/_ns/<component>                          empty: the names of some repositories begin with it
 v2/_sigstore/<name>@sha256=<hex>/signature-<number>     as in a site

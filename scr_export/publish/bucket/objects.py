@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from scr_export.oci import mediatype
@@ -26,8 +28,9 @@ _NAME_LENGTH = 255  # of a component of a key, where a store is a file system
 
 _BYTES, _JSON, _TEXT = "application/octet-stream", "application/json", "text/plain"
 
-# Metadata: what an object's digest is, the sha256 of its bytes, where the next page begins, the hash of a list's pages.
-DIGEST, SUM, NEXT, PAGES = "digest", "sum", "next", "pages"
+# Metadata: what an object's digest is, the sha256 of its bytes, where the next page begins, the hash of a list's pages,
+# and beside the page of one entry, which sizes of pages begin where it does.
+DIGEST, SUM, NEXT, PAGES, SIZES = "digest", "sum", "next", "pages", "sizes"
 
 
 class Stored(NamedTuple):
@@ -116,12 +119,20 @@ def _list(listing: Listing, step: Step) -> Iterator[Object]:
     content_hash = hashlib.sha256(b"%d\n%s" % (LAYOUT, body)).hexdigest()[:32]
     directory = keys.pages(listing.name, content_hash)
     yield _page(f"{directory}/{EMPTY}", {}, partial(listing.body, ()))
-    for page in pages(listing.entries):
-        metadata = {NEXT: token(page.next)} if page.next else {}
-        for last in _ways_to_write(page):
-            yield _page(f"{directory}/{last}@{page.size}", metadata, partial(listing.body, page.entries))
+    for _, same_start in groupby(pages(listing.entries), key=attrgetter("after")):
+        yield from _pages(directory, listing, tuple(same_start))
     whole = f"{keys.listing(listing.name)}/{paths.TAG_LIST}"
     yield _document(whole, step, _JSON, body, {PAGES: content_hash})
+
+
+def _pages(directory: str, listing: Listing, same_start: Sequence[Page]) -> Iterator[Object]:
+    """Yield the pages of all sizes that begin at one place. That of one entry tells which sizes there are."""
+    for page in same_start:
+        metadata = {NEXT: token(page.next)} if page.next else {}
+        for last in _ways_to_write(page):
+            sizes = [str(each.size) for each in same_start if page.size == 1 and last in _ways_to_write(each)]
+            more = {SIZES: " ".join(sizes)} if sizes else {}
+            yield _page(f"{directory}/{last}@{page.size}", metadata | more, partial(listing.body, page.entries))
 
 
 def _ways_to_write(page: Page) -> Iterable[str]:

@@ -129,9 +129,9 @@ def ceph(directory: Path) -> Iterator[S3]:
     """Run a Ceph with a gateway. It keeps its objects in memory, so the store has no directory of buckets."""
     require("ceph-mon", "ceph-osd", "radosgw", "ceph")
     running = _Ceph(directory)
-    store = S3(running.address, Path(os.devnull))
     try:
         running.start()
+        store = S3(running.address, Path(os.devnull), process=running.processes[-1])
         wait_until(store.answers, running.processes[-1], _SECONDS)
         yield store
     finally:

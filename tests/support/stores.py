@@ -49,12 +49,13 @@ class Answer(NamedTuple):
 class S3:
     """A store at an address. `directory` is where versitygw keeps its buckets, one directory each.
 
-    `authority` has signed the certificate of a store with TLS.
+    `authority` has signed the certificate of a store with TLS. `process` is the gateway that clients speak with.
     """
 
     address: str
     directory: Path
     authority: Path | None = None
+    process: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
@@ -119,10 +120,7 @@ class S3:
         ]
         user = ["create-user", "-a", key, "-s", secret, "-r", "user"]
         subprocess.run([*admin, *user], check=True, capture_output=True)
-        resources = [f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{bucket.name}/*"]
-        allow = {"Effect": "Allow", "Principal": {"AWS": [key]}, "Action": ["s3:GetObject", "s3:ListBucket"]}
-        policy = json.dumps({"Statement": [allow | {"Resource": resources}]}).encode()
-        assert self.request("PUT", f"/{bucket.name}", {"policy": ""}, policy).status == 204
+        bucket.allow("s3:GetObject", "s3:ListBucket", user=key)
 
     def bucket(self, name: str, prefix: str = "") -> Bucket:
         """Make a bucket if need be."""
@@ -182,6 +180,17 @@ class Bucket:
         """Write an object."""
         assert self.store.request("PUT", f"/{self.name}/{self.prefix}{key}", body=body).status == 200
 
+    def allow(self, *actions: str, user: str = "*") -> None:
+        """Let a user, or everybody, do this in the bucket, and nothing else."""
+        resources = [f"arn:aws:s3:::{self.name}", f"arn:aws:s3:::{self.name}/*"]
+        allow = {"Effect": "Allow", "Principal": {"AWS": [user]}, "Action": actions, "Resource": resources}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]}).encode()
+        path, query = f"/{self.name}", {"policy": ""}
+        answer = (
+            self.store.request("PUT", path, query, policy) if actions else self.store.request("DELETE", path, query)
+        )
+        assert answer.status in (200, 204), answer
+
     def delete(self, key: str) -> None:
         """Remove an object."""
         assert self.store.request("DELETE", f"/{self.name}/{self.prefix}{key}").status == 204
@@ -195,7 +204,7 @@ def versitygw(directory: Path, tls: tuple[Path, Path, Path] | None = None) -> It
     for each in (buckets, users):
         each.mkdir(exist_ok=True)
     address = f"{HOST}:{free_port()}"
-    options: list[str | Path] = ["--port", address, "--iam-dir", users]
+    options: list[str | Path] = ["--port", address, "--iam-dir", users, "--keep-alive"]
     if tls:
         options += ["--cert", tls[1], "--key", tls[2]]
     keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
@@ -208,7 +217,7 @@ def versitygw(directory: Path, tls: tuple[Path, Path, Path] | None = None) -> It
             stderr=log,
             encoding="utf-8",
         )
-    store = S3(address, buckets, tls[0] if tls else None)
+    store = S3(address, buckets, tls[0] if tls else None, process)
     try:
         wait_until(store.answers, process)
         yield store

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from scr_export.publish.bucket.objects import DIGEST, NEXT, PAGES, SUM, Object, Stored
+from scr_export.publish.bucket.objects import DIGEST, NEXT, PAGES, SIZES, SUM, Object, Stored
 from scr_export.publish.bucket.store import Store
 from scr_export.publish.bucket.work import do_all
 
-_METADATA = (DIGEST, SUM, NEXT, PAGES)
+_METADATA = (DIGEST, SUM, NEXT, PAGES, SIZES)
 
 
 class Damage(NamedTuple):

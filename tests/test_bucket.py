@@ -115,7 +115,7 @@ def test_the_page_of_one_entry_tells_which_sizes_of_pages_begin_where_it_does() 
     pages = {key for key in plan if "/_pages@" in key and not key.endswith("/@0")}
     told = {key.removesuffix("1"): plan[key].metadata["sizes"] for key in pages if key.endswith("@1")}
     tags = {start.rpartition("/")[2]: sizes for start, sizes in told.items() if start.startswith("v2/app/")}
-    assert [tags[f"{tag}@"] for tag in ("v009", "v099", "v008", "v104")] == ["1 10 100", "1 10", "1 100", "1"]
+    assert [tags[f"{tag}@"] for tag in ("", "v009", "v099", "v008")] == ["1 10 100 1000", "1 10", "1 10", "1"]
     assert pages == {f"{start}{size}" for start, sizes in told.items() for size in sizes.split()}
 
 
@@ -304,6 +304,14 @@ def test_missing_credentials_are_one_line_with_a_remedy(
         Settings.find(ENDPOINT, profile(tmp_path, config=config) | environment)
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"])
+@pytest.mark.parametrize("value", ["hidden\r", "hid den", "hidden\u00e9"])
+def test_a_line_break_in_credentials_is_told_without_showing_them(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(UsageError, match="such as a line break") as caught:
+        Settings.find(ENDPOINT, {"HOME": str(tmp_path)} | KEYS | {name: value})
+    assert "hid" not in str(caught.value)
 
 
 def test_credentials_of_a_cluster_are_left_to_the_library(tmp_path: Path) -> None:

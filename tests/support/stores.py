@@ -246,7 +246,8 @@ class Proxy:
     """Passes requests on to a store, one at a time, and notes each.
 
     `before` and `after` are called with the number of a request, from 1 on, its method and its path: before it is
-    passed on, and before its answer is. `only_writing`: only for requests that change something.
+    passed on, and before its answer is. `only_writing`: only for requests that change something. What they raise is
+    raised again at the end, and all requests are refused from then on.
     """
 
     store: S3
@@ -255,6 +256,7 @@ class Proxy:
     after: Hook | None = None
     only_writing: bool = True
     address: str = ""
+    errors: list[BaseException] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -303,6 +305,11 @@ class _Handler(BaseHTTPRequestHandler):
             except _Refused as refused:
                 self._answer(refused.status, {}, b"")
                 return
+            except BaseException as error:
+                proxy.errors.append(error)
+            if proxy.errors:
+                self._answer(400, {}, b"")
+                return
         self._answer(answer.status, dict(answer.getheaders()), data)
 
     def _answer(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
@@ -346,6 +353,8 @@ def counting(store: S3) -> Iterator[Proxy]:
             yield proxy
         finally:
             server.shutdown()
+            if proxy.errors:
+                raise proxy.errors[0]
 
 
 def copy_bucket(bucket: Bucket, to: Path) -> None:

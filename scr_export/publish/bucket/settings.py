@@ -18,6 +18,7 @@ _SCHEME = "s3://"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100})*")
 _LONGEST_PREFIX = 400  # a key has up to 1024 bytes
+_TEXT = re.compile(r"[!-~]*")
 _RESERVED = (paths.REGISTRY, keys.BLOBS, paths.STATE)
 
 # What obstore itself finds: a token of a cluster, and a container's credentials.
@@ -81,6 +82,9 @@ class Settings:
         )
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or profile.values.get("region")
         source, credentials = _credentials(environment, profile, bool(endpoint))
+        for name, value in (("region", region or ""), *credentials.items()):
+            if not _TEXT.fullmatch(value):  # obstore would panic
+                raise UsageError(f"the {name} has a character that none has, such as a line break; look at {source}")
         return cls(
             endpoint=_checked(endpoint),
             region=region or "us-east-1",

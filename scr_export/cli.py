@@ -37,6 +37,14 @@ _NOT_ALL_READ = "SITE was not read to the end"
 _TRACEBACK = "SCR_EXPORT_TRACEBACK"
 _COMPLETE = "_SCR_EXPORT_COMPLETE"
 
+# Options of static-container-registry that have no counterpart.
+_ONE_INCLUDE = "is not needed: the server includes one file, SITE/nginx.conf, which is the same for every site"
+_OF_THE_PREDECESSOR = {
+    "--server-root": "--server-root is not needed: `root`, or `set $scr_root`, in the server's own lines names SITE",
+    "--omit-constants": f"--omit-constants {_ONE_INCLUDE}",
+    "--only-constants": f"--only-constants {_ONE_INCLUDE}",
+}
+
 
 T = TypeVar("T")
 
@@ -315,6 +323,9 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    for argument in arguments:
+        if answer := _OF_THE_PREDECESSOR.get(argument.partition("=")[0]):
+            return stopped(answer, 2)
     if arguments and arguments[0] not in _COMMANDS:
         arguments = ["export", *arguments]
     _complete_short_form()

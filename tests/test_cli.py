@@ -265,3 +265,12 @@ def test_every_number_of_jobs_hashes_every_blob(images: Path, site: Path, jobs: 
         file.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
     faults = export(images, site, "--jobs", jobs, status=1)["faults"]
     assert sorted(fault["what"].split()[0] for fault in faults) == sorted(file.name for file in blobs)
+
+
+@pytest.mark.parametrize("flag", ["--server-root", "--server-root=/srv", "--omit-constants", "--only-constants"])
+def test_an_option_of_the_predecessor_is_answered_by_one_sentence(images: Path, site: Path, flag: str) -> None:
+    write_image(images / "app/v1")
+    ended = run(images, site, flag)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(r"scr-export: --[a-z-]+ is not needed: .+\n", ended.stderr)
+    assert not site.exists()

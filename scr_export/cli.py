@@ -22,7 +22,6 @@ from scr_export.commands.clients import ClientsOptions, write_clients
 from scr_export.commands.export import export
 from scr_export.commands.options import ExportOptions, RemovalLimit
 from scr_export.commands.pack import PackOptions, pack
-from scr_export.commands.push import PushOptions, push
 from scr_export.commands.verify import verify
 from scr_export.console import Output, run_and_print, stopped
 from scr_export.errors import reason
@@ -261,6 +260,8 @@ def _push(
     quiet: _Quiet = False,
 ) -> None:
     """Make a bucket of an S3 store what SITE is. Only differences are sent. Credentials as for other S3 tools."""
+    from scr_export.commands.push import PushOptions, push  # no other command shall wait for what it imports
+
     _check_grace(grace)
     options = PushOptions(
         site=site, bucket=bucket, endpoint=endpoint, jobs=jobs, grace=grace, verify=verify, dry_run=dry_run

@@ -70,6 +70,7 @@ LEFT_OUT=(
     "Python 3.12 (run by tests/run --all, where it finds one: Debian has no package of it)"
     "typer 0.26, the oldest allowed (run by tests/run --all)"
     "nginx 1.18 and the newest, Caddy 2.6 and the newest (run by tests/run --all)"
+    "obstore 0.11, the oldest allowed, and a Ceph (run by tests/run --all)"
 )
 
 tell_left_out() {

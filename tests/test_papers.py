@@ -21,6 +21,14 @@ def test_the_readme_names_every_option_of_an_export_and_no_other() -> None:
     assert set(re.findall(r"`(?:-\w`, `)?(--[a-z-]+)[^`]*`", section)) == options
 
 
+def test_the_recipe_of_a_push_names_every_option_and_no_other() -> None:
+    help_text = wait(start("push", "--help")).stdout
+    options = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE)) - {"--help"}
+    recipe = (CHECKOUT / "examples/README.md").read_text().partition("## Push a site to an S3 store")[2]
+    table = recipe.partition("| option | |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(?:-\w`, `)?(--[a-z-]+)[^`]*`", table)) == options
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_link_of_a_paper_leads_to_a_file_and_a_heading(paper: str) -> None:
     for path, anchor in LINK.findall((CHECKOUT / paper).read_text()):

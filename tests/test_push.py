@@ -741,6 +741,22 @@ def test_a_user_who_may_only_read_is_told_what_a_push_needs(full: Path, bucket: 
     assert run_push(full, bucket.url, bucket.store.url, "--dry-run", env=env).returncode == 0
 
 
+def test_the_four_permissions_that_the_papers_name_are_enough(images: Path, full: Path, bucket: Bucket) -> None:
+    papers = (CHECKOUT / "examples/README.md").read_text()
+    four = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+    assert all(f"`{each}`" in papers for each in four)
+    bucket.store.add_reader(bucket, "pusher", "pushersecret1")
+    bucket.allow(*four, user="pusher")
+    env = environment(AWS_ACCESS_KEY_ID="pusher", AWS_SECRET_ACCESS_KEY="pushersecret1")
+    write_image(images / "big/1", layers=1, layer_size=2 * PART, compression="none")
+    export(images, full)
+    assert run_push(full, bucket.url, bucket.store.url, env=env).returncode == 0
+    change(images, full)
+    for _ in range(2):
+        assert run_push(full, bucket.url, bucket.store.url, "--grace", "0", env=env).returncode == 0
+    Judge(bucket).assert_is(full)
+
+
 def test_a_store_that_is_away_is_one_line(full: Path) -> None:
     ended = run_push(full, "s3://images", f"http://{HOST}:{free_port()}")
     assert "does not answer: Connection refused" in one_line(ended, 1)

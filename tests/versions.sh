@@ -3,13 +3,15 @@
 #
 #     Python 3.12                    the quick tests, where a python3.12 is found
 #     the oldest typer               the quick tests (the plain run has the newest one that is allowed)
+#     the oldest obstore             pushes to versitygw
 #     the oldest servers             nginx of Debian 11, Caddy of Debian 12: the tests of what is served
 #     the newest servers             nginx of Debian sid, the newest Caddy of Go's module proxy: the same
 #
-# Debian 13, and with it Python 3.13, is a test: test_bare_debian.py.
+# Debian 13, and with it Python 3.13, is a test: test_bare_debian.py. So are pushes to a Ceph: test_push_ceph.py.
 
 VERSIONS_NEED="apt-get:apt dpkg-deb:dpkg ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw ceph:ceph-common"
 OLDEST_TYPER=0.26.0
+OLDEST_OBSTORE=0.11.0
 MIRROR=${SCR_TEST_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 CACHE=${SCR_TEST_CACHE:-$HOME/.cache/scr-export-tests}
 
@@ -27,6 +29,7 @@ run_versions() {
     chmod 755 "$versions"
     attempt "the quick tests with Python 3.12" with_python 3.12
     attempt "the quick tests with typer $OLDEST_TYPER" with_typer "$OLDEST_TYPER"
+    attempt "pushes with obstore $OLDEST_OBSTORE" with_obstore "$OLDEST_OBSTORE"
     attempt "nginx of Debian 11, Caddy of Debian 12" with_servers bullseye:nginx-core:nginx bookworm:caddy:caddy
     attempt "nginx of Debian sid, the newest Caddy" with_servers sid:nginx-core:nginx newest_caddy
     rm -rf "$versions"
@@ -57,6 +60,11 @@ with_typer() {
     run_pytest ".venv/versions/typer$1" "${QUICK[@]}"
 }
 
+with_obstore() {
+    new_environment "obstore$1" python3 "obstore==$1"
+    run_pytest ".venv/versions/obstore$1" tests/test_push.py
+}
+
 # An environment below .venv/versions: new_environment NAME PYTHON [REQUIREMENT...]
 new_environment() {
     local place=.venv/versions/$1
@@ -64,7 +72,7 @@ new_environment() {
     # shellcheck disable=SC2086 # several words
     "$place/bin/pip" install -q $BUILD
     "$place/bin/pip" install -q --no-build-isolation --group tests . "${@:3}"
-    echo "$1: $("$place/bin/python" -V), $("$place/bin/pip" freeze | grep -i '^typer==')"
+    echo "$1: $("$place/bin/python" -V), $("$place/bin/pip" freeze | grep -iE '^(typer|obstore)==')"
 }
 
 with_servers() {

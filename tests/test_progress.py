@@ -19,7 +19,7 @@ from scr_export.text import clock, duration
 from tests.support.builders import blob_of, write_image
 from tests.support.endless import image_without_end
 from tests.support.runner import ENVIRONMENT, export, sound
-from tests.support.terminals import AT_ONCE, OnTerminal, screen
+from tests.support.terminals import AT_ONCE, OnTerminal, run_on_terminal, screen
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-7]|38;5;[0-9]+|9[0-7])m")
 INTERRUPTED = "scr-export: export interrupted; every tag of the site can still be pulled"
@@ -37,11 +37,11 @@ def run_at_once(*arguments: str | Path, **redirect: Any) -> subprocess.Completed
 def test_a_bar_appears_after_a_second_and_ctrl_c_leaves_a_clean_line(images: Path, site: Path) -> None:
     image_without_end(images)
     began = time.monotonic()
-    terminal = OnTerminal(images, site)
-    terminal.wait_for_output()
-    assert time.monotonic() - began >= 1
-    terminal.interrupt()
-    assert terminal.wait() == ""
+    with OnTerminal(images, site) as terminal:
+        terminal.wait_for_output()
+        assert time.monotonic() - began >= 1
+        terminal.interrupt()
+        assert terminal.wait() == ""
     assert terminal.process.returncode == 130
     during, _, _ = terminal.output.partition("\r\x1b[2K")
     assert re.fullmatch(
@@ -56,11 +56,11 @@ def test_every_moment_is_good_for_a_signal(images: Path, site: Path, number: sig
     """Also while rich is loaded, and while it draws."""
     image_without_end(images)
     for delay in (0.0, 0.1, 0.3):
-        terminal = OnTerminal(images, site, first=AT_ONCE)
-        terminal.wait_for_output()
-        time.sleep(delay)  # no state to wait for: any moment will do
-        terminal.process.send_signal(number)
-        terminal.wait()
+        with OnTerminal(images, site, first=AT_ONCE) as terminal:
+            terminal.wait_for_output()
+            time.sleep(delay)  # no state to wait for: any moment will do
+            terminal.process.send_signal(number)
+            terminal.wait()
         assert terminal.process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
         (line,), has_cursor = screen(terminal.output)
         assert line.startswith(f"scr-export: export {'interrupted' if number == signal.SIGINT else 'terminated'}; ")
@@ -70,8 +70,8 @@ def test_every_moment_is_good_for_a_signal(images: Path, site: Path, number: sig
 def test_a_bar_vanishes_at_the_end(images: Path, site: Path) -> None:
     for number in range(3):
         write_image(images / f"app/v{number}", seed=number)
-    terminal = OnTerminal(images, site, first=AT_ONCE)
-    assert terminal.wait().startswith(f"{site}: 3 images in 1 repository, 3 tags\n")
+    stdout, terminal = run_on_terminal(images, site, first=AT_ONCE)
+    assert stdout.startswith(f"{site}: 3 images in 1 repository, 3 tags\n")
     for words in ("reading images 3 images, ", "hashing ", "publishing "):
         assert words in terminal.output
     assert screen(terminal.output) == ([], True)
@@ -79,17 +79,15 @@ def test_a_bar_vanishes_at_the_end(images: Path, site: Path) -> None:
 
 def test_standard_output_has_nothing_of_it(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
-    terminal = OnTerminal("--json", images, site, first=AT_ONCE)
-    assert json.loads(terminal.wait())["tags"] == 1
+    stdout, terminal = run_on_terminal("--json", images, site, first=AT_ONCE)
+    assert json.loads(stdout)["tags"] == 1
     assert terminal.output
 
 
 def test_no_color_means_no_colour(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
-    coloured = OnTerminal(images, site, "--dry-run", first=AT_ONCE)
-    plain = OnTerminal(images, site, "--dry-run", first=AT_ONCE, NO_COLOR="1")
-    coloured.wait()
-    plain.wait()
+    _, coloured = run_on_terminal(images, site, "--dry-run", first=AT_ONCE)
+    _, plain = run_on_terminal(images, site, "--dry-run", first=AT_ONCE, NO_COLOR="1")
     assert COLOUR.search(coloured.output)
     assert "hashing ━" in plain.output
     assert not COLOUR.search(plain.output)
@@ -98,8 +96,7 @@ def test_no_color_means_no_colour(images: Path, site: Path) -> None:
 
 def test_a_narrow_terminal_has_one_narrow_line(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
-    terminal = OnTerminal(images, site, first=AT_ONCE, width=40)
-    terminal.wait()
+    _, terminal = run_on_terminal(images, site, first=AT_ONCE, width=40)
     texts = re.split(r"[\r\n]+", re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.output))
     assert any(re.fullmatch(r"hashing [0-9]+%, .*", text) for text in texts), texts
     assert max(map(len, texts)) <= 40
@@ -109,18 +106,19 @@ def test_a_narrow_terminal_has_one_narrow_line(images: Path, site: Path) -> None
 @pytest.mark.parametrize("term", ["dumb", "", "unknown"])
 def test_a_dumb_terminal_gets_plain_lines(images: Path, site: Path, term: str) -> None:
     write_image(images / "app/v1")
-    terminal = OnTerminal(images, site, first=AT_ONCE, term=term)
-    terminal.wait()
+    _, terminal = run_on_terminal(images, site, first=AT_ONCE, term=term)
     assert "\x1b" not in terminal.output
     assert terminal.output.startswith("reading images: 1 image, ")
 
 
 def test_a_dumb_terminal_shows_nothing_in_the_first_seconds(images: Path, site: Path) -> None:
     image_without_end(images)
-    terminal = OnTerminal(images, site, term="dumb", first="from scr_export import progress; progress.LINE_AFTER = 2")
-    terminal.wait_for_output()
-    terminal.interrupt()
-    terminal.wait()
+    with OnTerminal(
+        images, site, term="dumb", first="from scr_export import progress; progress.LINE_AFTER = 2"
+    ) as terminal:
+        terminal.wait_for_output()
+        terminal.interrupt()
+        terminal.wait()
     first, *_, last = terminal.output.splitlines()
     assert re.fullmatch(r"hashing: [0-9.]+ [kMG]B of 8\.8 TB, [0-9.]+ [kMG]B/s, [0-9:]+ left", first)
     assert last == INTERRUPTED
@@ -128,16 +126,15 @@ def test_a_dumb_terminal_shows_nothing_in_the_first_seconds(images: Path, site: 
 
 def test_quiet_silences_it(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
-    terminal = OnTerminal("-q", images, site, first=AT_ONCE)
-    assert terminal.wait() == ""
+    stdout, terminal = run_on_terminal("-q", images, site, first=AT_ONCE)
+    assert stdout == ""
     assert terminal.output == ""
 
 
 def test_a_library_shows_nothing(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     options = f"ExportOptions(images={str(images)!r}, site={str(site)!r})"
-    terminal = OnTerminal(first=f"{AT_ONCE}; from scr_export import *; export({options}); sys.exit()")
-    terminal.wait()
+    _, terminal = run_on_terminal(first=f"{AT_ONCE}; from scr_export import *; export({options}); sys.exit()")
     assert (terminal.process.returncode, terminal.output) == (0, "")
 
 
@@ -218,8 +215,8 @@ def test_every_long_step_is_shown(images: Path, site: Path, tmp_path: Path) -> N
 def test_a_short_run_does_not_load_what_draws(images: Path, site: Path) -> None:
     write_image(images / "app/v1")
     loaded = "[name for name in sys.modules if name.startswith(('rich', 'scr_export.progress_'))]"
-    terminal = OnTerminal(images, site, first=f"import atexit; atexit.register(lambda: print({loaded}))")
-    assert terminal.wait().endswith("\n[]\n")
+    stdout, _ = run_on_terminal(images, site, first=f"import atexit; atexit.register(lambda: print({loaded}))")
+    assert stdout.endswith("\n[]\n")
 
 
 def test_the_rate_is_that_of_the_last_seconds_and_gives_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.support.forked import TIMEOUT
 from tests.support.runner import ENVIRONMENT
@@ -103,15 +103,26 @@ class OnTerminal:
         assert self._something.wait(TIMEOUT)
 
     def interrupt(self) -> None:
-        """Do what Ctrl-C does: the terminal shows `^C`, and the process gets the signal."""
+        """Do what Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
 
     def wait(self) -> str:
-        """Wait for the end; standard output."""
-        try:
-            stdout, _ = self.process.communicate(timeout=TIMEOUT)
-        finally:
-            self.process.kill()
+        """Wait for the end, and for all that came to the terminal; standard output."""
+        stdout, _ = self.process.communicate(timeout=TIMEOUT)
+        self._reader.join(TIMEOUT)
+        return stdout.decode()
+
+    def __enter__(self) -> OnTerminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
         self._reader.join(TIMEOUT)
         os.close(self._terminal)
-        return stdout.decode()
+
+
+def run_on_terminal(*arguments: str | Path, **options: Any) -> tuple[str, OnTerminal]:
+    """Run `scr-export` to its end; standard output, and the terminal."""
+    with OnTerminal(*arguments, **options) as terminal:
+        return terminal.wait(), terminal

@@ -13,8 +13,8 @@ from scr_export.oci.digest import Digest
 from scr_export.oci.name import ManifestName, RepositoryName, Tag
 from scr_export.oci.repository import Catalog, Repository
 from scr_export.publish.bucket import keys
-from scr_export.publish.bucket.compare import Gone, Listed, compare, in_order, removals
-from scr_export.publish.bucket.keys import BYTES, MARKER, UPSTREAM, Step, step_of
+from scr_export.publish.bucket.compare import Gone, Listing, compare, in_order, removals
+from scr_export.publish.bucket.keys import BYTES, MARKER, UPSTREAM, Step, is_named_by_content, step_of
 from scr_export.publish.bucket.objects import Object, Stored, md5, objects
 from scr_export.publish.bucket.settings import Settings, Target
 from scr_export.site.roles import Role
@@ -43,12 +43,12 @@ def planned(tags: Mapping[str, list[str]], algorithm: str = "sha256") -> dict[st
     return {each.key: each for each in objects(catalog(tags, algorithm), b"list\n")}
 
 
-def listed(plan: Mapping[str, Object]) -> dict[str, Listed]:
+def listed(plan: Mapping[str, Object]) -> Listing:
     """The listing of a store that has everything."""
-    found = {}
+    found = Listing()
     for key, each in plan.items():
         size = len(each.body()) if not isinstance(each.body, Stored) else each.body.size
-        found[key] = Listed(size, f'"{(each.md5 or b"?").hex()}"')
+        found.add(key, size, f'"{(each.md5 or b"?").hex()}"')
     return found
 
 
@@ -88,6 +88,7 @@ def test_every_planned_key_has_the_step_that_its_text_tells_and_is_no_directory(
     )
     for key, each in plan.items():
         assert step_of(key) == each.step
+        assert is_named_by_content(key) == (each.md5 is None and each.step != UPSTREAM)
         assert "+" not in key
         assert not [other for other in plan if other.startswith(f"{key}/")]
 
@@ -129,9 +130,8 @@ def test_nothing_differs_where_the_listing_has_everything() -> None:
 def test_an_object_of_another_size_is_sent_and_one_with_another_etag_is_asked_for() -> None:
     plan = planned({"a": ["1"]})
     there = listed(plan)
-    there["v2/a/manifests/1"] = Listed(len(RAW), '"00000000000000000000000000000000"')
-    there["v2/a/tags/list"] = Listed(1, there["v2/a/tags/list"].etag)
-    there[f"blobs/{D1}"] = Listed(0, "")
+    there.etags["v2/a/manifests/1"] = "0" * 32
+    there.sizes |= {"v2/a/tags/list": 1, f"blobs/{D1}": 0}
     found = compare(plan.values(), there, keep_right=False)
     assert {each.key for each in found.ask} == {"v2/a/manifests/1"}
     assert {each.key for each in found.send} == {"v2/a/tags/list", f"blobs/{D1}"}
@@ -145,7 +145,8 @@ def test_a_tag_is_asked_for_where_the_same_bytes_can_have_a_digest_of_another_al
 
 
 def test_objects_that_belong_to_no_bucket_are_named_and_not_removed() -> None:
-    there = listed(planned({"a": ["1"]})) | {"v2/strange/thing": Listed(1, "")}
+    there = listed(planned({"a": ["1"]}))
+    there.add("v2/strange/thing", 1, "")
     found = compare(planned({}).values(), there, keep_right=False)
     assert found.foreign == ["v2/strange/thing"]
     assert "v2/strange/thing" not in {each.key for each in found.gone}
@@ -157,10 +158,10 @@ def test_signatures_move_up_from_the_last_one_where_one_is_added_and_down_where_
         return Object(f"v2/_sigstore/a@{D1}/signature-{number}", step, "", {}, bytes, 0, b"")
 
     send = [signature(1), signature(2), signature(3)]
-    there = {each.key: Listed(0, "") for each in send}
+    there = {each.key for each in send}
     numbers = [each.key[-1] for _, group in in_order(send, there) for each in group]
     assert numbers == ["1", "2", "3"]
-    del there[send[2].key]
+    there.remove(send[2].key)
     numbers = [each.key[-1] for _, group in in_order(send, there) for each in group]
     assert numbers == ["3", "2", "1"]
 

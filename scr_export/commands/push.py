@@ -17,7 +17,7 @@ from scr_export.problems import Problems
 from scr_export.progress import Progress
 from scr_export.publish.bucket import keys
 from scr_export.publish.bucket.check import differing, read_back
-from scr_export.publish.bucket.compare import Differences, Listed, Removals, Steps, compare, in_order, removals
+from scr_export.publish.bucket.compare import Differences, Listing, Removals, Steps, compare, in_order, removals
 from scr_export.publish.bucket.lock import hold_lock
 from scr_export.publish.bucket.notes import check_format, mark, read_unreferenced, refuse_others
 from scr_export.publish.bucket.objects import Object, Stored, objects
@@ -154,17 +154,20 @@ def _target(options: PushOptions) -> Target:
 
 
 class _Bucket(NamedTuple):
-    """What is in a bucket: all keys of its registry, and what earlier runs noted."""
+    """What is in a bucket: all objects of its registry, and what earlier runs noted."""
 
-    listed: Mapping[str, Listed]
+    listing: Listing
     noted: Mapping[str, float]
 
 
 def _read_bucket(store: Store, is_marked: bool) -> _Bucket:
-    listed = {key: each for directory in (paths.REGISTRY, keys.BLOBS) for key, each in store.list(directory)}
+    listing = Listing()
+    for directory in (paths.REGISTRY, keys.BLOBS):
+        for key, size_, etag in store.list(directory):
+            listing.add(key, size_, etag)
     if not is_marked:
-        refuse_others(store, listed)
-    return _Bucket(listed, read_unreferenced(store) if is_marked else {})
+        refuse_others(store, listing.sizes)
+    return _Bucket(listing, read_unreferenced(store) if is_marked else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ def _reading(options: PushOptions, bucket: _Bucket, report: PushReport) -> Itera
         with reraise_oserror(SiteError, f"read {printable(options.site)}"):
             contents = read_settled(options.site, site, state is not None, partial(read_contents, site, unreferenced))
         _report_contents(contents, report)
-        differences = compare(_objects(contents), bucket.listed, keep_right=options.verify)
+        differences = compare(_objects(contents), bucket.listing, keep_right=options.verify)
         open_content = partial(open_in_site, site)
         if snapshot is not None and take_snapshot(site, snapshot, _needed(differences)):
             open_content = partial(open_in_snapshot, snapshot)
@@ -248,7 +251,7 @@ class _Plan(NamedTuple):
 
 def _plan(options: PushOptions, bucket: _Bucket, differences: Differences) -> _Plan:
     removed = removals(differences.gone, differences.send, bucket.noted, time.time(), options.grace)
-    steps = in_order(differences.send, bucket.listed)
+    steps = in_order(differences.send, differences.replaced)
     blobs = [each for step, group in steps if step == keys.BYTES for each in group]
     return _Plan(blobs, [each for each in steps if each[0] != keys.BYTES], removed)
 
@@ -262,7 +265,7 @@ def _describe(
     options: PushOptions,
 ) -> None:
     report.objects, report.unchanged = differences.wanted, differences.wanted - len(differences.send)
-    report.tag_changes = _tag_changes(differences, bucket)
+    report.tag_changes = _tag_changes(differences)
     report.sent = _counts(each.step for each in differences.send)
     report.bytes = sum(each.size or 0 for each in differences.send)
     gone = plan.removals
@@ -276,12 +279,12 @@ def _describe(
         report.problems.warning(min(differences.foreign), "foreign", what, remedy, "BUCKET")
 
 
-def _tag_changes(differences: Differences, bucket: _Bucket) -> dict[str, list[str]]:
+def _tag_changes(differences: Differences) -> dict[str, list[str]]:
     changes: dict[str, list[str]] = {"added": [], "moved": [], "removed": []}
     for each in differences.send:
         if each.step.role is Role.TAG:
             line = f"{_tag(each.key)} {each.metadata['digest']}"
-            changes["moved" if each.key in bucket.listed else "added"].append(line)
+            changes["moved" if each.key in differences.replaced else "added"].append(line)
     changes["removed"] = [_tag(each.key) for each in differences.gone if each.step.role is Role.TAG]
     return {word: sorted(lines) for word, lines in changes.items()}
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from scr_export.publish.bucket.keys import BYTES, MARKER, Step, step_of
+from scr_export.publish.bucket.keys import BYTES, MARKER, Step, is_named_by_content, step_of
 from scr_export.publish.bucket.objects import DIGEST, Object
 from scr_export.site.roles import Role
 
 Steps = list[tuple[Step, list[Object]]]
 
 
-class Listed(NamedTuple):
-    """What a store's listing tells of an object: size in bytes and ETag, which is the MD5 of what was sent plainly."""
+@dataclass(slots=True)
+class Listing:
+    """What a store tells of the objects in a bucket: sizes in bytes, and of names the ETags.
 
-    size: int
-    etag: str
+    An ETag is the MD5 of what was sent in one request. That of content decides nothing, and there is much of it.
+    """
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+
+    def add(self, key: str, size: int, etag: str) -> None:
+        """Note an object."""
+        self.sizes[key] = size
+        if not is_named_by_content(key):
+            self.etags[key] = etag.strip('"')
 
 
 class Gone(NamedTuple):
@@ -32,13 +42,14 @@ class Gone(NamedTuple):
 class Differences:
     """How a bucket differs from what it must have.
 
-    `send` must be sent. `ask` has objects of which the listing does not tell whether they are right. `right` are those
-    that are, and are kept only for a check of their bytes. `moved` are the tags of `send` and `ask` that are there with
-    other bytes. `gone` is what nothing needs, `foreign` what no push has put there.
+    `send` must be sent. `ask` has objects of which the listing does not tell whether they are right. `replaced` are the
+    keys of both that are there. `right` has objects that are right, if their bytes are to be checked. `gone` is what
+    nothing needs, `foreign` what no push has put there.
     """
 
     send: list[Object] = field(default_factory=list)
     ask: list[Object] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
     right: list[Object] = field(default_factory=list)
     gone: list[Gone] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -46,30 +57,31 @@ class Differences:
     unchanged: int = 0
 
 
-def compare(objects: Iterable[Object], listed: Mapping[str, Listed], *, keep_right: bool) -> Differences:
-    """Compare objects with a listing. `keep_right`: note every object that is there, not only how many."""
+def compare(objects: Iterable[Object], listing: Listing, *, keep_right: bool) -> Differences:
+    """Compare objects with a listing, which is used up. `keep_right`: note every object that is there."""
     found = Differences()
-    ambiguous = {key.rpartition("/")[0] for key in listed if "/manifests/sha384:" in key or "/manifests/sha512:" in key}
-    needed = set()
+    ambiguous = {_directory(key) for key in listing.sizes if "/manifests/sha384:" in key or "/manifests/sha512:" in key}
     for each in objects:
-        needed.add(each.key)
-        there = listed.get(each.key)
-        if there is None or (each.size is not None and there.size != each.size):
+        found.wanted += 1
+        size = listing.sizes.pop(each.key, None)
+        if size is None or (each.size is not None and size != each.size):
             found.send.append(each)
-        elif _is_told_right(each, there, ambiguous):
+        elif _is_told_right(each, listing.etags.get(each.key, ""), ambiguous):
             found.unchanged += 1
             if keep_right:
                 found.right.append(each)
+            continue
         else:
             found.ask.append(each)
-    found.wanted = len(needed)
-    for key in listed.keys() - needed:
+        if size is not None:
+            found.replaced.add(each.key)
+    for key in listing.sizes:
         step = step_of(key)
         found.gone.append(Gone(key, step)) if step else found.foreign.append(key)
     return found
 
 
-def _is_told_right(wanted: Object, there: Listed, ambiguous: set[str]) -> bool:
+def _is_told_right(wanted: Object, etag: str, ambiguous: set[str]) -> bool:
     """Tell whether the listing shows that an object has the wanted bytes and metadata.
 
     Where a manifest can have digests of two algorithms, a tag's bytes do not tell which of them it leads to.
@@ -77,19 +89,19 @@ def _is_told_right(wanted: Object, there: Listed, ambiguous: set[str]) -> bool:
     if wanted.md5 is None:
         return True
     if wanted.step.role is Role.TAG and (
-        wanted.key.rpartition("/")[0] in ambiguous or not wanted.metadata[DIGEST].startswith("sha256:")
+        _directory(wanted.key) in ambiguous or not wanted.metadata[DIGEST].startswith("sha256:")
     ):
         return False
-    return there.etag.strip('"') == wanted.md5.hex()
+    return etag == wanted.md5.hex()
 
 
-def in_order(send: Iterable[Object], listed: Mapping[str, Listed]) -> Steps:
-    """Return what is sent, step by step.
+def in_order(send: Iterable[Object], replaced: Container[str]) -> Steps:
+    """Return what is sent, step by step. `replaced` are the keys that are there.
 
     Signatures that others were put before move up from the last one, so that none is missing meanwhile.
     """
     send = list(send)
-    growing = {_directory(each.key) for each in send if each.step.role is Role.SIGNATURE and each.key not in listed}
+    growing = {_directory(each.key) for each in send if each.step.role is Role.SIGNATURE and each.key not in replaced}
     steps: defaultdict[Step, list[Object]] = defaultdict(list)
     for each in send:
         step = each.step

@@ -89,6 +89,11 @@ def upstream(component: str) -> str:
     return f"{_UPSTREAMS}/{component}"
 
 
+def is_named_by_content(key: str) -> bool:
+    """Tell whether a key has a digest of what is stored there, or, of a page, the hash of its list. Quick."""
+    return ":" in key[key.rfind("/") :] or f"/{paths.PAGES}@" in key
+
+
 def step_of(key: str) -> Step | None:
     """Return the step of a key. None: it is none of a bucket's.
 

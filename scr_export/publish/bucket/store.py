@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scr_export.errors import BucketError, UsageError, reason
-from scr_export.publish.bucket.compare import Listed
 from scr_export.publish.bucket.explain import explain, is_absent
 from scr_export.publish.bucket.settings import Settings, Target
 from scr_export.publish.bucket.work import interruptible
@@ -57,13 +56,13 @@ class Store:
         self._store = _open(target, settings, *_PATIENT)
         self._impatient = _open(target, settings, *_IMPATIENT)
 
-    def list(self, directory: str) -> Iterator[tuple[str, Listed]]:
-        """Yield the keys below a directory, with what the store's listing tells of them."""
+    def list(self, directory: str) -> Iterator[tuple[str, int, str]]:
+        """Yield key, size in bytes and ETag of each object below a directory."""
         batches = self._obstore.list(self._store, directory, chunk_size=1000)
         with self._explained("list", directory):
             while batch := interruptible(lambda: next(batches, None)):
                 for each in batch:
-                    yield each["path"], Listed(each["size"], each["e_tag"] or "")
+                    yield each["path"], each["size"], each["e_tag"] or ""
 
     def get(self, key: str, *, is_patient: bool = True) -> Found | None:
         """Return a small object. Without patience, a store that does not answer is an error after some seconds."""

@@ -81,7 +81,8 @@ class _Publisher:
                 case GeneratedFile(data):
                     if name == paths.IMAGES_TXT and not directory:
                         self._tree.set_aside(paths.IMAGES_TXT_SIGNATURES)  # they are of what is replaced
-                    self._tree.write(data, directory, name, overwrite=overwrite)
+                    # At the top of SITE, a file that a power cut left empty would pass for the operator's own.
+                    self._tree.write(data, directory, name, overwrite=overwrite or not directory)
                 case PagesDirectory(of):
                     self._tree.fill_directory(listing.files(of), directory, name)
 

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import json
 import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import time
 from collections import Counter
@@ -31,7 +29,18 @@ from tests.served.fuzz.farm import Farm
 from tests.served.fuzz.grammar import Grammar
 from tests.support import clients
 from tests.support.builders import Built, write_image
-from tests.support.edges import TEXT, CountedSite, kept, new_cache, replace, start_edge, start_site
+from tests.support.edges import (
+    TEXT,
+    CountedSite,
+    an_hour_later,
+    get,
+    kept,
+    new_cache,
+    pull_digest,
+    replace,
+    start_edge,
+    start_site,
+)
 from tests.support.http import Answer, request
 from tests.support.mounts import mount, mounted, needs_root
 from tests.support.requests_table import (
@@ -95,40 +104,6 @@ def _publish(directory: Path, seed: int = 1) -> Place:
 def origin(place: Place, open_tmp: Path) -> Iterator[CountedSite]:
     with start_site(place.site, open_tmp) as origin:
         yield origin
-
-
-def get(server: Server, path: str, **headers: str) -> Answer:
-    """The answer to GET; an underscore of a header's name stands for a hyphen."""
-    return request(server.port, "GET", path, {name.replace("_", "-"): value for name, value in headers.items()})
-
-
-def _pull_digest(port: int, path: str) -> str:
-    """The digest of what a GET brings, read as it comes."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
-    connection.request("GET", path)
-    response = connection.getresponse()
-    assert response.status == 200
-    hashed = hashlib.sha256()
-    while data := response.read(1 << 16):
-        hashed.update(data)
-    connection.close()
-    return f"sha256:{hashed.hexdigest()}"
-
-
-def an_hour_later(cache: Path) -> int:
-    """Make all that is kept an hour older, and return how many files that is.
-
-    A file begins with a version and the time until which it is valid, each of eight bytes.
-    """
-    files = kept(cache)
-    for path in files:
-        with path.open("r+b") as file:
-            version, valid = struct.unpack("=QQ", file.read(16))
-            assert version == 5
-            assert abs(valid - time.time()) < 2 * 365 * 86400
-            file.seek(8)
-            file.write(struct.pack("=Q", valid - 3600))
-    return len(files)
 
 
 # what an edge answers is what its site answers
@@ -255,7 +230,7 @@ def test_forty_pulls_through_two_edges_cost_two(place: Place, origin: CountedSit
     with start_edge(open_tmp, origin.port) as one, start_edge(open_tmp, origin.port) as two:
         ports = [one.port, two.port] * (PULLS // 2)
         with ThreadPoolExecutor(PULLS) as pool:
-            pulled = Counter(pool.map(_pull_digest, ports, [place.blob] * PULLS))
+            pulled = Counter(pool.map(pull_digest, ports, [place.blob] * PULLS))
         assert pulled == {place.large: PULLS}
         assert len(place.data) <= origin.bytes() <= 2.2 * len(place.data)
         assert [*one.above_notice(), *two.above_notice()] == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 
-from tests.support.http import request
+from tests.support.http import Answer, request
 from tests.support.servers import HOST, Server, run_nginx, start_nginx
 from tests.support.waiting import wait_until
 
@@ -46,7 +49,41 @@ def new_cache(tmp: Path, name: str = "cache") -> Path:
 
 def kept(cache: Path) -> list[Path]:
     """The files of a cache."""
-    return [path for path in (cache / "edge").rglob("*") if path.is_file()]
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+def get(server: Server, path: str, **headers: str) -> Answer:
+    """The answer to GET; an underscore of a header's name stands for a hyphen."""
+    return request(server.port, "GET", path, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def pull_digest(port: int, path: str) -> str:
+    """The digest of what a GET brings, read as it comes."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    assert response.status == 200
+    hashed = hashlib.sha256()
+    while data := response.read(1 << 16):
+        hashed.update(data)
+    connection.close()
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def an_hour_later(cache: Path) -> int:
+    """Make all that is kept an hour older, and return how many files that is.
+
+    A file begins with a version and the time until which it is valid, each of eight bytes.
+    """
+    files = kept(cache)
+    for path in files:
+        with path.open("r+b") as file:
+            version, valid = struct.unpack("=QQ", file.read(16))
+            assert version == 5
+            assert abs(valid - time.time()) < 2 * 365 * 86400
+            file.seek(8)
+            file.write(struct.pack("=Q", valid - 3600))
+    return len(files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +142,10 @@ class CountedSite:
 
 def start_site(site: Path, tmp: Path, *, server: str = "") -> CountedSite:
     """Run nginx with a site; `server` is what an operator adds to its server{}."""
+    return start_counted(tmp, f"root {site}; {server} include {site}/nginx.conf;")
+
+
+def start_counted(tmp: Path, server: str) -> CountedSite:
+    """Run nginx with this server{}."""
     logs = new_cache(tmp, "log")
-    block = f"root {site}; {server} include {site}/nginx.conf;"
-    return CountedSite(start_nginx(site, tmp, server=block, http=_LOG.format(logs / "sent")), logs / "sent")
+    return CountedSite(start_nginx(tmp, tmp, server=server, http=_LOG.format(logs / "sent")), logs / "sent")

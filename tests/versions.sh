@@ -18,7 +18,7 @@ CACHE=${SCR_TEST_CACHE:-$HOME/.cache/scr-export-tests}
 # Tests of what is served that ask the servers themselves. Clients and mirrors see the machine's own servers only.
 SERVED=()
 for subject in requests lists what_refers beside_a_website password examples conditional namespaces wrong_root \
-    hostile_cost fuzz several_sites edge page; do
+    hostile_cost fuzz several_sites edge fronts page; do
     SERVED+=("tests/served/test_$subject.py")
 done
 

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fronts import DIFFERENCES
 from tests.support.requests_table import Published, plant, publish
 from tests.support.servers import open_directory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a front does not do as a server does has to fail, so that the list of these differences stays true."""
+    for item in items:
+        reason = DIFFERENCES.get(getattr(item, "originalname", ""))
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if reason and "bucket" in parameters.values():
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 @pytest.fixture

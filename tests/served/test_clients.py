@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,11 @@ import pytest
 from tests.support import builders, clients
 from tests.support.builders import ARCHITECTURE, Built, hello_elf
 from tests.support.clients import CGROUP, Machine
+from tests.support.fronts import SERVED
 from tests.support.runner import export
-from tests.support.servers import start_caddy, start_nginx
 
 Json = dict[str, Any]
 
-SERVERS = ("nginx", "caddy")
 BOTH = ("amd64", "arm64")
 HUB = "library/hello:latest"
 INDEX = "index/hello:1.0"
@@ -132,11 +132,11 @@ def image(request: pytest.FixtureRequest, images: dict[str, Image]) -> Image:
 def registries(images: dict[str, Image], place: Path) -> Iterator[dict[str, str]]:
     """The address of each server, all of them with the same site."""
     export(place / "images", place / "site")
-    with start_nginx(place / "site", place) as nginx, start_caddy(place / "site", place) as caddy:
-        yield {"nginx": nginx.address, "caddy": caddy.address}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(start(place / "site", place)).address for name, start in SERVED.items()}
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=SERVED)
 def server(request: pytest.FixtureRequest) -> str:
     """The server under test."""
     return str(request.param)

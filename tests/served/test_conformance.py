@@ -12,8 +12,9 @@ import pytest
 from tests.support import clients
 from tests.support.builders import write_artifact, write_image, write_index
 from tests.support.edges import start_edge
+from tests.support.fronts import SERVED
 from tests.support.runner import export
-from tests.support.servers import START, Server, open_directory
+from tests.support.servers import Server, open_directory
 
 SUITE = "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111"
 NAME = "team/app"
@@ -67,11 +68,11 @@ def data(place: Path) -> Data:
     }
 
 
-@pytest.fixture(scope="module", params=[*START, "edge"])
+@pytest.fixture(scope="module", params=[*SERVED, "edge"])
 def server(request: pytest.FixtureRequest, data: Data, place: Path) -> Iterator[Server]:
-    """A server with the site, or a cache in front of one."""
+    """What answers for the site: a server, a front, or a cache in front of a server."""
     name = "nginx" if request.param == "edge" else request.param
-    with START[name](place / "site", place) as server:
+    with SERVED[name](place / "site", place) as server:
         if request.param != "edge":
             yield server
             return

@@ -21,8 +21,9 @@ import pytest
 
 from tests.support import clients
 from tests.support.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
+from tests.support.fronts import SERVED, update
 from tests.support.runner import export
-from tests.support.servers import START, open_directory
+from tests.support.servers import Server, open_directory
 
 Json = dict[str, Any]
 
@@ -168,11 +169,17 @@ def layout(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (directory / "blobs/sha256").iterdir()}
 
 
-@pytest.fixture(scope="module", params=START)
-def registry(request: pytest.FixtureRequest, published: Published) -> Iterator[str]:
+@pytest.fixture(scope="module", params=SERVED)
+def server(request: pytest.FixtureRequest, published: Published) -> Iterator[Server]:
+    """The server under test."""
+    with open_directory() as tmp, SERVED[request.param](published.site, tmp) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def registry(server: Server) -> str:
     """The address of the server under test."""
-    with open_directory() as tmp, START[request.param](published.site, tmp) as server:
-        yield server.address
+    return server.address
 
 
 @pytest.fixture(scope="module")
@@ -383,8 +390,9 @@ def cosign(home: Path) -> Client:
 
 
 @pytest.fixture(scope="module")
-def signed(cosign: Client, registry: str, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Signed:
+def signed(cosign: Client, server: Server, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Signed:
     """Three images that the server has are signed, and the signatures exported while it runs."""
+    registry = server.address
     keys, repository = tmp_path_factory.mktemp("keys"), published.images / "signed"
     cosign.run("generate-key-pair", "--output-key-prefix", keys / "cosign", silent=False)
     (keys / "trusted_root.json").write_text(TRUSTED_ROOT)
@@ -406,6 +414,7 @@ def signed(cosign: Client, registry: str, published: Published, tmp_path_factory
     write_referrer(repository, artifact_type=BUNDLE, payload=bundle, payload_type=BUNDLE, subject=subject)
 
     export(published.images, published.site)
+    update(server, published.site)
     return Signed(keys, *found)
 
 

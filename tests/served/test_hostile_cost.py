@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.fronts import SERVED
 from tests.support.requests_table import Published
 from tests.support.servers import HOST, START, Server, open_directory
 
@@ -71,9 +72,9 @@ HEADERS = [
 ]
 
 
-@pytest.fixture(scope="module", params=START)
+@pytest.fixture(scope="module", params=SERVED)
 def server(request: pytest.FixtureRequest, published: Published) -> Iterator[Server]:
-    with open_directory() as tmp, START[request.param](published.site, tmp) as server:
+    with open_directory() as tmp, SERVED[request.param](published.site, tmp) as server:
         yield server
 
 

@@ -7,6 +7,7 @@ import random
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import link_image, write_artifact
+from tests.support.fronts import SERVED
 from tests.support.http import Answer, request
 from tests.support.requests_table import HOSTILE_LAST, check_list
 from tests.support.runner import export
-from tests.support.servers import HOST, START, Server, open_directory
+from tests.support.servers import HOST, Server, open_directory
 
 LONG = "x" * 127
 TAGS = {
@@ -144,11 +146,11 @@ def site() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def servers(site: Path) -> Iterator[dict[str, Server]]:
-    with open_directory() as tmp, START["nginx"](site, tmp) as nginx, START["caddy"](site, tmp) as caddy:
-        yield {"nginx": nginx, "caddy": caddy}
+    with open_directory() as tmp, ExitStack() as stack:
+        yield {name: stack.enter_context(start(site, tmp)) for name, start in SERVED.items()}
 
 
-@pytest.fixture(params=START)
+@pytest.fixture(params=SERVED)
 def client(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[Client]:
     client = Client(servers[request.param].port)
     yield client
@@ -279,10 +281,10 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=ascii)
-def test_both_servers_answer_alike(servers: dict[str, Server], query: str) -> None:
+def test_all_servers_answer_alike(servers: dict[str, Server], query: str) -> None:
     for path in ("/v2/thirty/tags/list", "/v2/_catalog", "/v2/none/tags/list"):
-        nginx, caddy = (
+        first, *others = (
             outcome(request(each.port, "GET", (path + query).encode("latin-1"))) for each in servers.values()
         )
-        assert nginx == caddy
-        assert nginx[0] in (200, 400, 404)
+        assert others == [first] * (len(SERVED) - 1)
+        assert first[0] in (200, 400, 404)

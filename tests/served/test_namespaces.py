@@ -11,10 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.builders import Built, write_artifact, write_image
+from tests.support.fronts import SERVED
 from tests.support.http import Answer, request
 from tests.support.requests_table import MOVES, SECRET, check_list, check_manifest
 from tests.support.runner import export
-from tests.support.servers import START, Server, open_directory
+from tests.support.servers import Server, open_directory
 
 UPSTREAMS = ("docker.io", "quay.io", "localhost_5000", "r.example_443", "0")
 TAGS = ["0", "1", "2", "3"]
@@ -45,9 +46,9 @@ def images(place: Path) -> Mapping[str, Built]:
     return built
 
 
-@pytest.fixture(scope="module", params=START)
+@pytest.fixture(scope="module", params=SERVED)
 def server(request: pytest.FixtureRequest, place: Path, images: Mapping[str, Built]) -> Iterator[Server]:
-    with START[request.param](place / "site", place) as server:
+    with SERVED[request.param](place / "site", place) as server:
         yield server
 
 

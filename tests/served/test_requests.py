@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import Built, write_artifact, write_image
+from tests.support.fronts import SERVED
 from tests.support.http import Answer, request
 from tests.support.requests_table import (
     HARMLESS,
@@ -44,10 +45,10 @@ COMPRESSED = {"Accept-Encoding": "gzip"}
 ENCODE = "encode gzip {\nminimum_length 1\nmatch {\nheader Content-Type *\n}\n}"
 
 
-@pytest.fixture(scope="module", params=START)
+@pytest.fixture(scope="module", params=SERVED)
 def server(request: pytest.FixtureRequest, published: Published) -> Iterator[Server]:
     """The site alone in a server."""
-    with open_directory() as tmp, START[request.param](published.site, tmp) as server:
+    with open_directory() as tmp, SERVED[request.param](published.site, tmp) as server:
         yield server
 
 
@@ -126,10 +127,10 @@ def test_paths_outside_the_registry_are_left_to_the_server(server: Server, publi
     check_kept(server.port, published, path)
 
 
-@pytest.mark.parametrize("name", START)
+@pytest.mark.parametrize("name", SERVED)
 def test_no_request_is_logged_above_a_notice(name: str, published: Published, open_tmp: Path) -> None:
     """Clients ask for tags that are not there all the time."""
-    with START[name](published.site, open_tmp) as server:
+    with SERVED[name](published.site, open_tmp) as server:
         start = len(server.log)  # Caddy warns at its start, of the test's configuration
         for row in ROWS:
             check_row(server.port, published, row)

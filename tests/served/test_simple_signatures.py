@@ -16,6 +16,7 @@ import pytest
 from tests.support import clients
 from tests.support.builders import write_index, write_runnable
 from tests.support.clients import Machine
+from tests.support.fronts import SERVED
 from tests.support.http import request
 from tests.support.runner import export, start, wait
 from tests.support.servers import HASHED, HOST, PASSWORD, START, Server, open_directory, start_caddy, start_nginx
@@ -88,9 +89,9 @@ def place(signers: dict[str, Signer]) -> Iterator[Path]:
         yield directory
 
 
-@pytest.fixture(scope="module", params=START)
+@pytest.fixture(scope="module", params=SERVED)
 def server(request: pytest.FixtureRequest, place: Path) -> Iterator[Server]:
-    with START[request.param](place / "site", place) as server:
+    with SERVED[request.param](place / "site", place) as server:
         yield server
 
 

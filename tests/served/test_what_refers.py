@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from tests.support.builders import Built, referrer, write_artifact, write_image, write_index, write_referrers_tag
+from tests.support.fronts import SERVED
 from tests.support.http import Answer, request
 from tests.support.requests_table import check_referrers_list
 from tests.support.runner import export
@@ -112,11 +114,11 @@ def repository(place: Path) -> Repository:
 
 @pytest.fixture(scope="module")
 def servers(place: Path, repository: Repository) -> Iterator[dict[str, Server]]:
-    with START["nginx"](place / "site", place) as nginx, START["caddy"](place / "site", place) as caddy:
-        yield {"nginx": nginx, "caddy": caddy}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(start(place / "site", place)) for name, start in SERVED.items()}
 
 
-@pytest.fixture(params=START)
+@pytest.fixture(params=SERVED)
 def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
     return servers[request.param]
 

@@ -27,6 +27,12 @@ from typing import ClassVar
 import pytest
 
 from tests.served.fuzz import cost
+from tests.served.fuzz.contents import Contents
+from tests.served.fuzz.contents import publish as publish_contents
+from tests.served.fuzz.farm import Farm
+from tests.served.fuzz.grammar import Grammar
+from tests.served.fuzz.judge import Judge
+from tests.served.fuzz.wire import Request
 from tests.support import clients
 from tests.support.builders import Built, write_artifact, write_image, write_index
 from tests.support.ceph import ceph
@@ -453,7 +459,12 @@ def _kill(gateway: CountedSite) -> None:
 def kill_one_that_sends(gateways: list[CountedSite]) -> None:
     """Wait until one of the gateways sends, and kill it."""
     sending: list[CountedSite] = []
-    wait_until(lambda: sending.extend(each for each in gateways if _is_sending(each)) or sending)
+
+    def find() -> bool:
+        sending.extend(each for each in gateways if _is_sending(each))
+        return bool(sending)
+
+    wait_until(find)
     _kill(sending[0])
 
 
@@ -588,6 +599,40 @@ def test_no_header_of_the_store_is_shown(place: Place, front: Server) -> None:
     assert {name.lower() for name, _ in whole.fields} == HEADERS - {"link", "oci-filters-applied", "cache-control"} | {
         "content-range"
     }
+
+
+# random requests, and dear ones
+
+
+@pytest.fixture
+def contents(open_tmp: Path) -> Contents:
+    return publish_contents(open_tmp)
+
+
+def test_a_front_adds_no_fault_to_the_answers_to_random_requests(contents: Contents, open_tmp: Path) -> None:
+    """As judged beside nginx with the site. Only ranges may differ."""
+    grammar, judge = Grammar(contents, "front"), Judge(contents, "nginx")
+    with start_nginx(contents.site, open_tmp) as nginx, start_bucket(contents.site, open_tmp) as front:
+        sites, fronts = (Farm(each, {"alone": each.port}, judge) for each in (nginx, front))
+        requests = [each for each in (grammar.request() for _ in range(4000)) if each.site == "alone"]
+        with sites.connections() as direct, fronts.connections() as asker:
+            found = {each: asker.faults(each) for each in requests if not _has_several_ranges(each)}
+            added = {str(each): faults for each, faults in found.items() if faults and not direct.faults(each)}
+    assert added == {}
+    assert len(found) > 1000
+
+
+def _has_several_ranges(asked: Request) -> bool:
+    return any(name.lower() == b"range" and b"," in value for name, value in asked.fields)
+
+
+def test_no_request_is_dear_for_a_front(contents: Contents, open_tmp: Path) -> None:
+    """Whatever is made to fit its regexes."""
+    with start_bucket(contents.site, open_tmp) as front:
+        servers = Farm(front, {"alone": front.port}, Judge(contents, "nginx"))
+        hostile = cost.hostile("nginx", TEXT)
+        assert hostile
+        assert list(cost.dear(servers, hostile)) == []
 
 
 # what a cache is for

@@ -137,6 +137,7 @@ def test_each_regex_of_a_snippet_is_parsed() -> None:
         # location ~ "comment" { }
         location ~ "^/v2/(?<scr_a>[a-z]{2})/\z" { if ($uri !~ ^/x(?:/|\z)) { rewrite ^/y/(.*) /z/$1 last; } }
         if ($arg_n ~* '[^0-9]') { } location ^~ /plain { } location = /same { }
+        map $a $b { "~^m\d" 1; '~*^"n"' 2; ~^o+ 3; "p" 4; }
         if ($http_a ~ "(?x)^ a
             b \z") { }"""
     caddy = """
@@ -150,7 +151,16 @@ def test_each_regex_of_a_snippet_is_parsed() -> None:
             default 1
         }"""
     found = [re.sub(r"\s+", "", each) for each in cost.regexes("nginx", nginx)]
-    assert found == [r"^/v2/(?<scr_a>[a-z]{2})/\z", r"^/x(?:/|\z)", "^/y/(.*)", "[^0-9]", r"(?x)^ab\z"]
+    assert found == [
+        r"^/v2/(?<scr_a>[a-z]{2})/\z",
+        r"^/x(?:/|\z)",
+        "^/y/(.*)",
+        "[^0-9]",
+        r"(?x)^ab\z",
+        r"^m\d",
+        '^"n"',
+        "^o+",
+    ]
     found = cost.regexes("caddy", caddy)
     assert sorted(found) == sorted(["^/one/[^/]+$", "^/two$", "(?s)^/three", "^four$", "five", "^six$", "^seven$"])
 

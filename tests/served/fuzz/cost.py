@@ -50,6 +50,9 @@ def _of_nginx(code: str) -> Iterator[str]:
     for match in re.finditer(rf"(?:location\s+~\*?|(?<!\^)!?~\*?|\brewrite)\s+({word})", code):
         quoted = match[1][0] in "\"'"
         yield match[1][1:-1] if quoted else _balanced(match[1].rstrip(";"))
+    # keys of a map
+    for match in re.finditer(r"""(["'])~\*?((?:\\.|(?!\1)[^\\])+)\1|\s~\*?(\^\S+)""", code):
+        yield match[2] or match[3]
 
 
 def _balanced(word: str) -> str:

@@ -14,6 +14,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,8 +73,8 @@ from tests.support.requests_table import (
     mismatches,
 )
 from tests.support.runner import export
-from tests.support.servers import HOST, PASSWORD, Server, free_port, open_directory, start_nginx
-from tests.support.stores import S3, Bucket, make_certificate, versitygw
+from tests.support.servers import HOST, PASSWORD, Server, free_port, open_directory, start_caddy, start_nginx
+from tests.support.stores import ENVIRONMENT, S3, Bucket, make_certificate, versitygw
 from tests.support.waiting import wait_until
 
 SLICE = 4 << 20
@@ -862,7 +865,38 @@ def test_a_denied_client_is_refused_in_json(place: Place, tap: CountedSite, open
     assert tap.sent() == []
 
 
-# what an operator meets
+# what an operator does, and meets
+
+
+RECIPES = (Path(__file__).parents[2] / "examples/README.md").read_text()
+
+
+def recipe(said_before: str) -> str:
+    """The block of lines behind the paragraph that says this, with this store's address in it."""
+    (block,) = (block for before, block in pairwise(RECIPES.split("\n\n")) if said_before in before)
+    return textwrap.dedent(block)
+
+
+def test_the_recipe_lets_a_front_read_a_bucket(place: Place, open_tmp: Path) -> None:
+    with versitygw(new_cache(open_tmp, "store")) as store:
+        bucket = store.bucket(NAME, PREFIX)
+        push(place.site, bucket.url, store.url)
+        with start_front(open_tmp, store.address) as front:
+            check_unavailable(front, [TAG])
+            (open_tmp / "policy.json").write_text(recipe("everybody read who can reach the store"))
+            command = recipe("`s3:ListBucket` is needed").replace("https://s3.example.com", store.url)
+            subprocess.run(["sh", "-euc", command], cwd=open_tmp, env=ENVIRONMENT, check=True)
+            for path in place.present:
+                assert get(front, path).status == 200
+            check_error(get(front, "/v2/team/app/manifests/none"), "GET", 404, "MANIFEST_UNKNOWN")
+
+
+def test_the_table_holds_with_caddy_before_a_front(published: Published, open_tmp: Path) -> None:
+    block = recipe("let it stand before this one")
+    with start_bucket(published.site, open_tmp) as front:
+        lines = replace(replace(block, "127.0.0.1:8080", front.address), "mirror.example.com {", "")
+        with start_caddy(published.site, open_tmp, server=lines.rstrip().removesuffix("}")) as caddy:
+            assert mismatches(caddy.port, published) == []
 
 
 @pytest.mark.parametrize("name", [HOST, "other.example.com"])

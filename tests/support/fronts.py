@@ -19,7 +19,7 @@ from tests.support.stores import S3, Bucket, versitygw
 TEXT = (Path(__file__).parents[2] / "examples/s3/nginx.conf").read_text()
 GATEWAYS = ("server 192.0.2.1:9000 fail_timeout=2s;", "server 192.0.2.2:9000 fail_timeout=2s;")
 INNER = "127.0.0.1:8081"
-NAME, PREFIX = "registry", "prod"
+NAME, PREFIX = "images", "lab"
 KEPT = 2  # seconds for which a front keeps names at most, since nginx rounds
 PUBLIC = ("s3:GetObject", "s3:ListBucket")
 
@@ -67,7 +67,7 @@ def start_tap(store: S3, tmp: Path, *, server: str = "", place: str = "") -> Cou
 def start_front(tmp: Path, *gateways: str, cache: Path | None = None, change: Callable[[str], str] = str) -> Server:
     """Run a front before the gateways at these addresses; `change` is what an operator does."""
     cache = cache or new_cache(tmp)
-    text = replace(TEXT, "http://store/registry;", f"http://store/{NAME}/{PREFIX};")
+    text = replace(TEXT, "http://store/images;", f"http://store/{NAME}/{PREFIX};")
     for example, address in zip_longest(GATEWAYS, gateways):
         own = example.replace(example.split()[1], address) if address else ""
         text = replace(text, example, own)

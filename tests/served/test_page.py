@@ -227,6 +227,7 @@ def test_a_path_through_the_page(browser: Browser, server: Server, shown: Shown)
     browser.wait_for(".side .count", "1 of 6 repositories")
     browser.click(".side .rows a", "library/app")
     browser.wait_for("h2", "library/app")
+    browser.wait_for(".tags .count", "4 tags")
     assert browser.texts(".tags .tag") == ["latest", "1.10", "1.9", "1.0"]
     browser.wait_for(".tags .rows a", f"3 layers · {shown.app.digest[:19]}")
     browser.click(".tags .tag", "1.0")

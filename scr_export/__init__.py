@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "BucketError",
+    "BucketLockedError",
     "BundleError",
     "DamagedSiteError",
     "ExportOptions",
@@ -23,6 +25,8 @@ __all__ = [
     "PackReport",
     "Problem",
     "Problems",
+    "PushOptions",
+    "PushReport",
     "RemovalLimit",
     "Report",
     "ScrExportError",
@@ -33,6 +37,7 @@ __all__ = [
     "__version__",
     "export",
     "pack",
+    "push",
     "verify",
 ]
 
@@ -40,8 +45,11 @@ if TYPE_CHECKING:
     from scr_export.commands.export import export
     from scr_export.commands.options import ExportOptions, RemovalLimit
     from scr_export.commands.pack import PackOptions, PackReport, pack
+    from scr_export.commands.push import PushOptions, PushReport, push
     from scr_export.commands.verify import VerifyReport, verify
     from scr_export.errors import (
+        BucketError,
+        BucketLockedError,
         BundleError,
         DamagedSiteError,
         ImagesError,
@@ -62,6 +70,7 @@ def __getattr__(name: str) -> Any:
         "commands.export",
         "commands.options",
         "commands.pack",
+        "commands.push",
         "commands.verify",
         "errors",
         "problems",

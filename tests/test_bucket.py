@@ -14,6 +14,7 @@ from scr_export.oci.name import ManifestName, RepositoryName, Tag
 from scr_export.oci.repository import Catalog, Repository
 from scr_export.publish.bucket import keys
 from scr_export.publish.bucket.compare import Gone, Listing, compare, in_order, removals
+from scr_export.publish.bucket.explain import explain
 from scr_export.publish.bucket.keys import BYTES, MARKER, UPSTREAM, Step, is_named_by_content, step_of
 from scr_export.publish.bucket.objects import Object, Stored, md5, objects
 from scr_export.publish.bucket.settings import Settings, Target
@@ -242,7 +243,17 @@ def test_a_bucket_that_cannot_be_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["store:9000", "store", "ftp://store", "http://", "http://a:b@store", "http://store/?x=1", "http://st ore"],
+    [
+        "store:9000",
+        "http://[store",
+        "http://store:x",
+        "store",
+        "ftp://store",
+        "http://",
+        "http://a:b@store",
+        "http://store/?x=1",
+        "http://st ore",
+    ],
 )
 def test_an_endpoint_that_is_no_url_is_refused(endpoint: str) -> None:
     with pytest.raises(UsageError, match="--endpoint"):
@@ -324,6 +335,35 @@ def test_aws_itself_may_have_credentials_for_its_machines(tmp_path: Path) -> Non
     assert Settings.find("", {"HOME": str(tmp_path)}).credentials == {}
     with pytest.raises(UsageError, match="there are no credentials"):
         Settings.find("", {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"})
+
+
+def answer(status: str, code: str = "", method: str = "GET") -> str:
+    """What obstore says of a store's answer, as far as it matters."""
+    body = f"<Error><Code>{code}</Code><Message>in words.</Message></Error>" if code else ""
+    return f"Error performing {method} http://x in 1ms - Server returned non-2xx status code: {status}: {body}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (answer("404 Not Found", "NoSuchBucket"), "there is no bucket images at http://store:9000: make it first"),
+        (answer("403 Forbidden", "ExpiredToken"), "refuses the credentials (ExpiredToken): check the environment"),
+        (answer("403 Forbidden", "RequestTimeTooSkewed"), "refuses the time of this host"),
+        (answer("403 Forbidden", "AccessDenied"), "cannot read x: permission denied; a push needs"),
+        (answer("403 Forbidden", method="HEAD"), "cannot read x: permission denied; a push needs"),
+        (answer("403 Forbidden"), "cannot read x: http://store:9000 answers 403 Forbidden; is it an S3 store?"),
+        (answer("301 Moved", "PermanentRedirect"), "is in another region (PermanentRedirect): set AWS_REGION"),
+        (answer("507 Full", "QuotaExceeded"), "cannot read x: QuotaExceeded: in words."),
+        ("kind: Timeout,\n source: TimedOut", "does not answer in time"),
+        ("InvalidCertificate(\n    Expired,\n)", "(Expired): renew it"),
+        ("something\nelse", "cannot read x: something"),
+    ],
+)
+def test_what_a_store_answers_is_explained_in_one_line(text: str, expected: str) -> None:
+    settings = Settings(endpoint=ENDPOINT, source="the environment")
+    explained = explain(Exception(text), "read x", Target("images", ""), settings)
+    assert expected in explained
+    assert "\n" not in explained
 
 
 def test_the_hash_of_a_list_is_in_the_keys_of_its_pages() -> None:

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
-from scr_export.errors import BucketLockedError
+from scr_export.errors import BucketError, BucketLockedError
 from scr_export.publish.bucket import lock as lock_module
 from scr_export.publish.bucket.settings import Settings, Target
 from scr_export.publish.bucket.store import PART, Store
@@ -348,13 +349,24 @@ def test_a_push_whose_lock_was_taken_over_names_nothing(full: Path, bucket: Buck
     Judge(bucket).assert_is(full)
 
 
+def test_a_lock_is_had_though_the_answer_that_says_so_was_lost(full: Path, bucket: Bucket, proxy: Proxy) -> None:
+    """The library repeats the request, and finds that there is a lock: this run's."""
+    proxy.after = lambda number, method, path: refuse(503) if number == 1 else None
+    push(full, bucket.url, proxy.url)
+    assert [path.rpartition("/")[2] for path in proxy.writes[:2]] == ["lock", "lock"]
+    Judge(bucket).assert_is(full)
+    assert not (bucket.directory / ".scr-export/lock").exists()
+
+
+def opened(bucket: Bucket, endpoint: str) -> Store:
+    """The bucket as a push has it."""
+    return Store(Target.parse(bucket.url), Settings.find(endpoint, environment()))
+
+
 def test_a_holder_renews_its_lock_and_a_second_push_sees_it(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock itself, with a renewal each 50 ms in place of each minute."""
-    for key, value in environment().items():
-        if key.startswith(("AWS_", "NO_PROXY")):
-            monkeypatch.setenv(key, value)
     monkeypatch.setattr(lock_module, "TIMES", lock_module.LockTimes(renewal=0.05))
-    held = Store(Target.parse(bucket.url), Settings.find(bucket.store.url, os.environ))
+    held = opened(bucket, bucket.store.url)
     path = bucket.directory / ".scr-export/lock"
     with lock_module.hold_lock(held) as lease:
         texts: set[bytes] = set()
@@ -372,6 +384,38 @@ def test_a_holder_renews_its_lock_and_a_second_push_sees_it(bucket: Bucket, monk
         with pytest.raises(BucketLockedError, match="took the lock"):
             lease.confirm()
     assert not path.exists()
+
+
+def test_a_holder_goes_on_when_the_answer_to_a_renewal_was_lost(
+    bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "TIMES", lock_module.LockTimes(renewal=0.05, retry=0.05))
+    proxy.after = lambda number, method, path: refuse(503) if number in (3, 6) else None
+    with lock_module.hold_lock(opened(bucket, proxy.url)) as lease:
+        wait_until(lambda: len(proxy.seen) > 12)
+        lease.confirm()
+    assert not (bucket.directory / ".scr-export/lock").exists()
+
+
+def test_a_holder_that_cannot_renew_its_lock_gives_up(
+    bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 0.3 s in place of four minutes."""
+    monkeypatch.setattr(lock_module, "TIMES", lock_module.LockTimes(renewal=0.05, retry=0.05, give_up=0.3))
+    proxy.before = lambda number, method, path: refuse(503) if number > 1 else None
+    with lock_module.hold_lock(opened(bucket, proxy.url)) as lease:
+        lease.confirm()
+        problems: list[str] = []
+
+        def is_given_up() -> bool:
+            try:
+                lease.confirm()
+            except BucketError as error:
+                problems.append(str(error))
+            return bool(problems)
+
+        wait_until(is_given_up)
+        assert "could not be renewed" in problems[0]
 
 
 # --- damage ---
@@ -418,12 +462,40 @@ def test_a_large_blob_goes_in_parts_and_is_not_there_if_it_is_damaged(images: Pa
     assert push(site, bucket.url, bucket.store.url)["sent"]["blobs"] == 0
 
 
-def test_a_site_that_lacks_content_is_not_pushed(full: Path, bucket: Bucket) -> None:
-    blob = next(full.glob("v2/multi/blobs/*"))
-    blob.unlink()
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def close(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "spoil", "code"),
+    [
+        ("v2/multi/blobs/*", Path.unlink, "missing"),
+        ("v2/multi/blobs/*", cut, "size"),
+        ("v2/library/app/manifests/*/*@sha*", cut, "manifest"),
+        ("v2/library/app/manifests/*/*@sha*", Path.unlink, "manifest"),
+        ("v2/_sigstore/*/*/signature-1", close, "unreadable"),
+    ],
+)
+def test_a_site_that_shows_damage_is_not_pushed(
+    full: Path, bucket: Bucket, pattern: str, spoil: Callable[[Path], None], code: str
+) -> None:
+    spoil(next(path for path in sorted(full.glob(pattern))))
     report = push(full, bucket.url, bucket.store.url, status=1)
-    assert {fault["code"] for fault in report["faults"]} == {"missing"}
+    assert {fault["code"] for fault in report["faults"]} == {code}
     assert bucket.list() == {}
+    assert not (bucket.directory / ".scr-export/lock").exists()
+
+
+def test_a_tag_that_leads_nowhere_is_a_fault(full: Path, bucket: Bucket) -> None:
+    (full / "v2/multi/manifests/1").unlink()
+    (full / "v2/multi/manifests/1").symlink_to(f"vnd.oci.image.index.v1+json@sha256:{'0' * 64}")
+    report = push(full, bucket.url, bucket.store.url, status=1)
+    assert [fault["code"] for fault in report["faults"]] == ["tag"]
 
 
 @pytest.mark.parametrize(
@@ -457,6 +529,25 @@ def test_verify_finds_metadata_that_was_changed(full: Path, bucket: Bucket) -> N
     assert ended.returncode == 1
     assert f"error: {bucket.url}/{page}: has other metadata" in ended.stderr
     assert "v2/_ns/multi" in ended.stderr
+    Judge(bucket).assert_is(full)
+
+
+def test_an_object_that_goes_while_it_is_checked_is_sent_again(full: Path, bucket: Bucket, proxy: Proxy) -> None:
+    push(full, bucket.url, bucket.store.url)
+    names = ("blobs/sha512:", "v2/library/app/manifests/v1")
+    gone = [next(key for key in bucket.list() if key.startswith(name)) for name in names]
+    os.setxattr(bucket.directory / gone[1], "user.etag", b"0" * 32)  # so that it is asked for
+    wanted = {quote(f"/{bucket.name}/{bucket.prefix}{key}", safe="/"): key for key in gone}
+
+    def remove(number: int, method: str, path: str) -> None:
+        if key := wanted.pop(quote(unquote(path), safe="/"), None):
+            bucket.delete(key)
+
+    proxy.only_writing = False
+    proxy.before = remove
+    report = push(full, bucket.url, proxy.url, "--verify", status=1)
+    assert [fault["path"] for fault in report["faults"]] == gone[:1]  # the tag was found missing before
+    assert "is gone" in report["faults"][0]["what"]
     Judge(bucket).assert_is(full)
 
 

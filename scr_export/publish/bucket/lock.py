@@ -147,7 +147,7 @@ class Lease:
             self._renewer.join(timeout=self._times.retry)
         with contextlib.suppress(BucketError):
             if self._written and self._is_ours(self._store.get(keys.LOCK, is_patient=False)):
-                self._store.delete([keys.LOCK])
+                self._store.delete([keys.LOCK], is_patient=False)
 
 
 @contextlib.contextmanager

@@ -155,11 +155,12 @@ class Store:
                 raise Conflict(key) from None
             return result["e_tag"] or ""
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects, which need not be there, in no order."""
+    def delete(self, keys: Iterable[str], *, is_patient: bool = True) -> None:
+        """Remove objects, which need not be there, in no order. Patience is as in `get`."""
+        store = self._store if is_patient else self._impatient
         if keys := list(keys):
             with self._explained("delete", keys[0]):
-                interruptible(lambda: self._obstore.delete(self._store, keys))
+                interruptible(lambda: self._obstore.delete(store, keys))
 
     @contextlib.contextmanager
     def _explained(self, action: str, key: str) -> Iterator[None]:

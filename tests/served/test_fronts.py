@@ -53,7 +53,6 @@ from tests.support.fronts import (
     NAME,
     PREFIX,
     TEXT,
-    allow,
     open_bucket,
     start_bucket,
     start_front,
@@ -61,6 +60,7 @@ from tests.support.fronts import (
     update,
 )
 from tests.support.http import Answer, request
+from tests.support.pulls import pull
 from tests.support.pushes import push
 from tests.support.requests_table import (
     HARMLESS,
@@ -297,7 +297,7 @@ def test_a_store_that_refuses_makes_everything_unavailable(
 def test_a_bucket_that_may_not_be_read_is_unavailable(
     place: Place, own: Bucket, open_tmp: Path, actions: list[str]
 ) -> None:
-    allow(own, *actions)
+    own.allow(*actions)
     with start_front(open_tmp, own.store.address) as front:
         check_unavailable(front, place.present)
 
@@ -398,7 +398,7 @@ def test_what_was_pulled_is_closed_with_its_bucket(place: Place, own: Bucket, op
     """A store that refuses does not fail: an operator may have withdrawn the right to read."""
     with start_front(open_tmp, own.store.address) as front:
         _pull(front, place)
-        allow(own)
+        own.allow()
         time.sleep(KEPT)
         check_unavailable(front, ["/v2/", TAG, place.manifest, place.blob, LIST])
 
@@ -494,6 +494,25 @@ def test_no_pull_is_cut_off_when_a_gateway_is_killed_while_it_sends(
         assert LOST.search(front.log)
         for path in place.present:
             assert get(front, path).status == 200
+
+
+def test_no_pull_fails_when_one_of_two_stores_is_killed_under_load(open_tmp: Path) -> None:
+    """Two versitygw over one directory, and images that the front does not have."""
+    tags = [str(number) for number in range(60)]
+    for tag in tags:
+        write_image(open_tmp / "images/app" / tag, seed=int(tag), layer_size=300_000)
+    export(open_tmp / "images", open_tmp / "site")
+    directory = new_cache(open_tmp, "store")
+    with versitygw(directory) as one, versitygw(directory) as two:
+        bucket = open_bucket(one)
+        push(open_tmp / "site", bucket.url, one.url)
+        with start_front(open_tmp, one.address, two.address) as front, ThreadPoolExecutor(6) as pool:
+            pulls = [pool.submit(pull, f"{front.url}/v2/app", tag) for tag in tags]
+            wait_until(lambda: sum(each.done() for each in pulls) > 5)
+            assert two.process
+            two.process.kill()
+            assert [each.result() for each in pulls if each.result()] == []
+            assert [line for line in front.errors if two.address in line] != []
 
 
 @pytest.fixture(scope="module")
@@ -940,6 +959,6 @@ def test_the_table_holds_over_ceph(published: Published, open_tmp: Path) -> None
         with start_front(open_tmp, store.address) as front:
             assert mismatches(front.port, published) == []
             assert front.above_notice() == []
-            allow(bucket)
+            bucket.allow()
             time.sleep(KEPT)
             check_unavailable(front, ["/v2/", "/v2/_catalog", "/v2/oci/app/manifests/1", "/v2/no/thing/manifests/1"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,28 +30,10 @@ DIFFERENCES = {
 }
 
 
-def allow(bucket: Bucket, *actions: str) -> None:
-    """Let everybody do this, and nothing else, in a bucket."""
-    resources = {"s3:ListBucket": f"arn:aws:s3:::{bucket.name}"}
-    statements = [
-        {
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": each,
-            "Resource": resources.get(each, f"arn:aws:s3:::{bucket.name}/*"),
-        }
-        for each in actions
-    ]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
-    method, body = ("PUT", policy) if actions else ("DELETE", b"")
-    answer = bucket.store.request(method, f"/{bucket.name}", {"policy": ""}, body)
-    assert answer.status in (200, 204), answer
-
-
 def open_bucket(store: S3) -> Bucket:
     """A bucket that a front can read, with objects that no front may serve."""
     bucket = store.bucket(NAME, PREFIX)
-    allow(bucket, *PUBLIC)
+    bucket.allow(*PUBLIC)
     for path in ("secret", "nginx.conf", f"{PREFIX}/secret", f"{PREFIX}/.scr-export/secret", f"{PREFIX}/images.txt"):
         store.request("PUT", f"/{NAME}/{path}", body=SECRET)
     return bucket

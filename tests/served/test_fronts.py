@@ -585,6 +585,15 @@ def test_only_keys_reach_the_store(published: Published, open_tmp: Path) -> None
     assert [each.path for each in sent if not KEY.fullmatch(each.path) or re.search("/[./]", each.path)] == []
 
 
+def test_the_port_for_parts_passes_no_query_on(place: Place, tap: CountedSite, front: Server) -> None:
+    """Programs on the host of a front can ask there."""
+    configuration = (front.log_file.parent / "nginx.conf").read_text()
+    port = int(configuration.partition("upstream whole")[2].partition(f"{HOST}:")[2].partition(" ")[0])
+    for query in QUERIES:
+        assert request(port, "GET", f"/blobs/{place.large}?{query}", {"Range": "bytes=0-9"}).body == place.data[:10]
+    assert {each.path for each in tap.sent()} == {f"/{NAME}/{PREFIX}/blobs/{place.large}"}
+
+
 class _Recorder(http.server.BaseHTTPRequestHandler):
     """Notes the headers of each request, but what a range says."""
 
@@ -865,6 +874,19 @@ def test_every_path_needs_the_password(place: Place, tap: CountedSite, open_tmp:
         check_error(request(front.port, "PUT", TAG, RIGHT), "PUT", 405, "UNSUPPORTED")
 
 
+def test_signatures_are_read_without_the_password_of_all_else(place: Place, tap: CountedSite, open_tmp: Path) -> None:
+    """By the recipe for servers."""
+    _with_password(open_tmp)
+    lines = recipe("once `registries.d` names the server").replace("/etc/nginx/htpasswd", f"{open_tmp}/htpasswd")
+    with start_front(
+        open_tmp, tap.server.address, change=lambda text: replace(text, "listen 8080;", f"listen 8080; {lines}")
+    ) as front:
+        assert get(front, place.signature).status == 200
+        for path in (TAG, "/v2/_images.txt", f"/v2/_sigstore/../{TAG[4:]}", f"/v2/_sigstore/%2e%2e/{TAG[4:]}"):
+            check_error(get(front, path), "GET", 401, "UNAUTHORIZED")
+            assert get(front, path, **RIGHT).status == 200
+
+
 @pytest.mark.parametrize("rule", ["allow 127.0.0.1; deny all; satisfy any;", "deny all; satisfy any;"])
 def test_an_access_rule_instead_of_a_password_does_not_pass_over_a_step(
     place: Place, tap: CountedSite, open_tmp: Path, rule: str
@@ -932,9 +954,9 @@ def test_the_table_holds_with_caddy_before_a_front(published: Published, open_tm
 def test_a_store_is_asked_by_tls_if_its_certificate_is_right(place: Place, open_tmp: Path, name: str) -> None:
     def change(text: str) -> str:
         """Do as the comment in the example says."""
-        lines = re.search(r"^ +# TLS to the store: (https://\S+;)(.*\n) +#(.*\n)", text, re.MULTILINE)
+        lines = re.search(r"^ +# TLS to the store: https://store/images .*\n +#(.*\n) +#(.*\n)", text, re.MULTILINE)
         assert lines
-        own = replace(lines[2] + lines[3], "/etc/ssl/certs/ca-certificates.crt", str(authority))
+        own = replace(lines[1] + lines[2], "/etc/ssl/certs/ca-certificates.crt", str(authority))
         text = text.replace(lines[0], replace(own, "s3.example.com", name))
         return replace(text, f"http://store/{NAME}/{PREFIX};", f"https://store/{NAME}/{PREFIX};")
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -19,13 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
 from scr_export.publish.bundle import form
 from scr_export.publish.bundle.have import Have
-from tests.support.builders import write_artifact, write_image, write_index
+from tests.support.builders import link_image, write_artifact, write_image, write_index
 from tests.support.forked import TIMEOUT, Ended, Hook
 from tests.support.forked import run as forked
 from tests.support.runner import (
@@ -49,12 +50,13 @@ def sha256(data: bytes) -> str:
 
 
 class Bundle(NamedTuple):
-    """A bundle as it was read: members in their order, and names.tar unpacked, files and links by path."""
+    """A bundle as it was read: members in their order, and names.tar unpacked, its lists, files and links by path."""
 
     members: dict[str, bytes]
     headers: list[tarfile.TarInfo]
     files: dict[str, bytes]
     links: dict[str, str]
+    lists: dict[str, bytes]
 
     @property
     def content(self) -> dict[str, str]:
@@ -90,7 +92,8 @@ def read(bundle: bytes) -> Bundle:
     for name in names[6:]:
         assert name == f"data/sha256:{sha256(members[name])}"
     files, links = read_names(members["names.tar"])
-    return Bundle(members, headers, files, links)
+    lists = {path: files.pop(path) for path in list(files) if path.startswith(".scr-export/")}
+    return Bundle(members, headers, files, links, lists)
 
 
 def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -105,6 +108,7 @@ def read_names(data: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
         for number, each in enumerate(tar.getmembers()):
             assert (each.uid, each.gid, each.uname, each.gname, each.mtime) == (0, 0, "", "", 0)
             assert (number == 0) == (each.name == ".scr-export/sizes")
+            assert number <= 2 or not each.name.startswith(".")
             assert each.name not in files
             assert each.name not in links
             if each.issym():
@@ -159,12 +163,14 @@ def packed(site: Path, bundle: Path, *options: str | Path) -> Bundle:
 def assert_holds(bundle: Bundle, site: Path, have: Iterable[str] = ()) -> None:
     """A bundle lists all of a site, and has what a list of sums and paths lacks."""
     files, links = site_files(site), site_links(site)
-    assert bundle.content == {path: sha256(data) for path, data in files.items()}
+    whole = {page_directory(path) for path in bundle.files} - {""} - made_directories(bundle)
+    listed = {path: data for path, data in files.items() if is_listed(path, whole)}
+    assert bundle.content == {path: sha256(data) for path, data in listed.items()}
     assert list(bundle.content) == sorted(bundle.content)
     inner = {path for path in links if "/_pages@" in path}
-    listed = dict(line.split(" ") for line in bundle.text("links"))
-    assert listed == {path: target for path, target in links.items() if path not in inner}
-    assert bundle.files[".scr-export/sizes"].split() == [b"%d" % len(files[path]) for path in bundle.content]
+    targets = dict(line.split(" ") for line in bundle.text("links"))
+    assert targets == {path: target for path, target in links.items() if path not in inner}
+    assert bundle.lists[".scr-export/sizes"].split() == [b"%d" % len(files[path]) for path in bundle.content]
     held = {(line[:64], line[66:]) for line in have}
     blobs = {os.path.basename(path) for _, path in held if is_blob(path)}
     assert bundle.data == {
@@ -172,13 +178,62 @@ def assert_holds(bundle: Bundle, site: Path, have: Iterable[str] = ()) -> None:
     }
     small = {path: data for path, data in files.items() if not is_blob(path)}
     lacking = {path for path, data in small.items() if (sha256(data), path) not in held}
-    new_pages = {page_directory(path) for path in lacking if "/_pages@" in path}
-    lacking |= {path for path in small if page_directory(path) in new_pages}
-    assert {path: data for path, data in bundle.files.items() if not path.startswith(".")} == {
-        path: small[path] for path in lacking
-    }
-    assert {path for path in bundle.links if path in inner} == {p for p in inner if page_directory(p) in new_pages}
+    new_pages = {page_directory(path) for path in lacking} - {""}
+    assert new_pages == whole | made_directories(bundle)
+    lacking = {path for path in lacking if not page_directory(path)}
+    lacking |= {path for path in small if page_directory(path) in whole}
+    if ".scr-export/untagged" in bundle.lists:
+        lacking.remove("images.txt")
+        tags = [f"{target.partition('@')[2]}  {tag_of(path)}" for path, target in targets.items() if tag_of(path)]
+        lines = sorted([*tags, *bundle.lists[".scr-export/untagged"].decode().splitlines()])
+        assert "".join(f"{line}\n" for line in lines).encode() == files["images.txt"]
+    assert {path: small[path] for path in lacking}.items() <= bundle.files.items()
+    assert {page_directory(path) for path in bundle.files.keys() - lacking} <= made_directories(bundle)
+    assert {path for path in inner if page_directory(path) in whole} <= bundle.links.keys()
     assert bundle.links.items() <= links.items()
+
+
+def tag_of(path: str) -> str:
+    """`NAME:TAG`, or nothing if the path is not that of a tag."""
+    match = re.fullmatch("v2/(.+)/manifests/([^/]+)", path)
+    return ":".join(match.groups()) if match else ""
+
+
+def is_listed(path: str, whole: set[str]) -> bool:
+    """Whether `content` lists a file: of pages that do not come as a whole directory it lists @all."""
+    directory = page_directory(path)
+    return directory in whole | {""} or path == f"{directory}/@all"
+
+
+def page_lines(bundle: Bundle) -> list[str]:
+    return bundle.lists.get(".scr-export/pages", b"").decode().splitlines()
+
+
+def made_directories(bundle: Bundle) -> set[str]:
+    """The directories of pages that the receiver makes."""
+    return {line.split(" ")[0] for line in page_lines(bundle) if line.count(" ") == 1}
+
+
+def pages_made_of(
+    bundle: Bundle, old_files: dict[str, bytes], old_links: dict[str, str]
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Make the pages that did not come, as the lines for them say."""
+    files, links = {}, {}
+    for line in page_lines(bundle):
+        name, *numbers = line.split(" ")
+        if len(numbers) == 1:
+            directory, old = name, numbers[0]
+            document = json.loads(bundle.files[f"{directory}/@all"])
+            key = "tags" if "tags" in document else "repositories"
+        elif numbers:
+            first, count = map(int, numbers)
+            part = document | {key: document[key][first : first + count]}
+            files[f"{directory}/{name}"] = json.dumps(part, separators=(",", ":")).encode() + b"\n"
+        elif f"{old}/{name}" in old_links:
+            links[f"{directory}/{name}"] = old_links[f"{old}/{name}"]
+        else:
+            files[f"{directory}/{name}"] = old_files[f"{old}/{name}"]
+    return files, links
 
 
 def page_directory(path: str) -> str:
@@ -325,23 +380,69 @@ def test_a_delta_of_nothing_has_only_lists(full: Path, tmp_path: Path) -> None:
     (tmp_path / "have").write_bytes(before.members["content"])
     delta = packed(full, tmp_path / "delta.tar", "--have", tmp_path / "have")
     assert delta.data == {}
-    assert delta.files.keys() == {".scr-export/sizes"}
-    assert delta.links == {}
+    assert (delta.files, delta.links) == ({}, {})
+    assert delta.lists.keys() == {".scr-export/sizes"}
 
 
-def test_a_delta_is_small(images: Path, site: Path, tmp_path: Path) -> None:
-    for number in range(200):
-        write_image(images / f"app{number % 20}/v{number}", seed=number)
+NAMES = {
+    "one repository": "app/v{0}",
+    "ten tags in each repository": "app{1}/v{2}",
+    "a repository for each": "app{0}/v1",
+    "a longer name for each": "team{2}/app{0}/v1",
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_a_delta_is_small(images: Path, site: Path, tmp_path: Path, names: str) -> None:
+    """At most the new content, 1 % of it, and 1.5 kB for each image of the site."""
+    number = 600
+
+    def write(count: int, **options: Any) -> int:
+        built = write_image(images / names.format(count, count // 10, count % 10), seed=count, **options)
+        return sum(map(len, [built.raw, *built.blobs.values()]))
+
+    for count in range(number):
+        write(count)
     export(images, site)
-    (tmp_path / "have").write_bytes(packed(site, tmp_path / "before.tar").members["content"])
-    built = write_image(images / "app0/new", seed=1000, layer_size=200_000, compression="none")
-    new = sum(map(len, built.blobs.values()))
+    have = tmp_path / "have"
+    have.write_bytes(packed(site, tmp_path / "before.tar").members["content"])
+    assert pack(site, tmp_path / "nothing.tar", "--have", have)["size"] < 1500 * number
+    new = write(number, layer_size=200_000, compression="none")
     export(images, site)
-    report = pack(site, tmp_path / "delta.tar", "--have", tmp_path / "have")
-    receive = (resources.files("scr_export.publish") / "receive").read_bytes()
-    assert new < report["size"] < new * 1.01 + 1500 * 201 + len(receive)
+    report = pack(site, tmp_path / "delta.tar", "--have", have)
+    assert new < report["size"] < new * 1.01 + 1500 * (number + 1)
     assert report["saved"] == report["full"] - report["size"]
     assert report["full"] == pack(site, tmp_path / "full.tar")["size"] == (tmp_path / "full.tar").stat().st_size
+
+
+@pytest.mark.parametrize(("number", "new"), [(30, "a"), (30, "m"), (30, "z"), (1005, "m")])
+def test_most_pages_of_a_long_list_are_made_by_the_receiver(
+    images: Path, site: Path, tmp_path: Path, number: int, new: str
+) -> None:
+    write_image(images / "first/v")
+    for count in range(number):
+        link_image(images / "first/v", images / f"m{count}/{'deep/' * (count % 2)}app/v")
+    link_image(images / "first/v", images / "many/v")
+    for count in range(number):
+        link_image(images / "first/v", images / f"many/m{count}")
+    untagged = write_image(images / "untagged", seed=7)
+    (images / "untagged").rename(images / f"first@{untagged.digest}")
+    export(images, site)
+    before, old = packed(site, tmp_path / "before.tar"), (site_files(site), site_links(site))
+    (tmp_path / "have").write_bytes(before.members["content"])
+    link_image(images / "first/v", images / f"many/{new}")
+    link_image(images / "first/v", images / f"{new}0/v")
+    export(images, site)
+    delta = packed(site, tmp_path / "delta.tar", "--have", tmp_path / "have")
+    assert_holds(delta, site, before.text("content"))
+    made = made_directories(delta)
+    assert {os.path.dirname(path) for path in made} == {"v2", "v2/many/tags"}
+    files, links = pages_made_of(delta, *old)
+    for ours, sent, whole in ((files, delta.files, site_files(site)), (links, delta.links, site_links(site))):
+        assert not ours.keys() & sent.keys()
+        expected = {path: each for path, each in whole.items() if page_directory(path) in made}
+        assert ours | {path: each for path, each in sent.items() if path in expected} == expected
+    assert {path for path in delta.files if page_directory(path) in made} == {f"{path}/@all" for path in made}
 
 
 @pytest.mark.parametrize(
@@ -376,19 +477,21 @@ def test_what_the_receiver_has_with_another_sum_is_sent(full: Path, tmp_path: Pa
     lines = [f"{'0' * 64}  {line[66:]}\n" for line in before.text("content")]
     (tmp_path / "have").write_text("".join(lines))
     delta = packed(full, tmp_path / "all.tar", "--have", tmp_path / "have")
-    assert (delta.data, delta.files, delta.links) == (before.data, before.files, before.links)
+    assert delta.data == before.data
+    made = made_directories(delta)
+    for sent, every in ((delta.files, before.files), (delta.links, before.links)):
+        assert sent == {path: each for path, each in every.items() if path in sent or page_directory(path) not in made}
 
 
-def test_a_directory_of_pages_comes_as_a_whole(full: Path, tmp_path: Path) -> None:
+def test_a_short_list_of_which_a_page_is_lacking_comes_as_a_whole(full: Path, tmp_path: Path) -> None:
     before = packed(full, tmp_path / "before.tar")
-    lines = [line for line in before.text("content") if not line.endswith("/v3@1@v4")]
+    lost = next(path for path in before.content if path.startswith("v2/old/tags/") and not path.endswith("/@all"))
+    lines = [line for line in before.text("content") if not line.endswith(lost)]
     assert len(lines) == len(before.content) - 1
     (tmp_path / "have").write_text("".join(f"{line}\n" for line in lines))
     delta = packed(full, tmp_path / "delta.tar", "--have", tmp_path / "have")
     assert_holds(delta, full, lines)
-    assert {page_directory(path) for path in delta.files.keys() - {".scr-export/sizes"}} == {
-        page_directory(path) for path in before.files if path.startswith("v2/many/tags/")
-    }
+    assert {page_directory(path) for path in delta.files} == {page_directory(lost)}
 
 
 # --- damage ---

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import write_artifact, write_image, write_index
+from tests.support.builders import link_image, write_artifact, write_image, write_index
 from tests.support.bundles import (
     RECEIVE,
     Members,
@@ -120,6 +120,38 @@ def test_each_delivery_makes_the_host_what_the_site_is(old: Path, site: Path, ho
     receive(second, host, shell=shell)  # again: there is nothing to do
     assert contents(host) == after
     assert wait(start("verify", host)).returncode == 0
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_pages_of_long_lists_are_made_of_the_old_ones_and_of_the_list(
+    images: Path, site: Path, host: Path, tmp_path: Path, shell: list[str]
+) -> None:
+    write_image(images / "image/v")
+    for number in range(150):
+        link_image(images / "image/v", images / f"many/m{number}")
+        link_image(images / "image/v", images / f"m{number}/{'deep/' * (number % 2)}app/v")
+    export(images, site)
+    deliver(site, host, "1")
+    have = receive("--have", host).stdout
+    for number, new in enumerate(("a", "m", "z")):
+        link_image(images / "image/v", images / f"many/{new}")
+        link_image(images / "image/v", images / f"{new}/v")
+        export(images, site, "--grace", "0")
+        incoming = unpack(pack(site, tmp_path / f"{number}.tar", have), tmp_path / f"{number}")
+        assert (incoming / "names.tar").stat().st_size < 160_000
+        before = contents(host)
+        receive(incoming, host, shell=shell)
+        assert differences(site, host, before=before) == {}
+        receive("--check", host)
+        receive("--back", host)
+        receive("--check", host)
+        receive(incoming, host, shell=shell)
+        assert differences(site, host, before=before) == {}
+        have = receive("--have", host).stdout
+    nothing = pack(site, tmp_path / "nothing.tar", (incoming / "content").read_text())
+    assert nothing.stat().st_size < 300_000
+    receive(unpack(nothing, tmp_path / "nothing"), host)
+    assert differences(site, host, before=before) == {}
 
 
 def test_content_of_the_delivery_before_goes_with_the_next_one(images: Path, old: Path, site: Path, host: Path) -> None:

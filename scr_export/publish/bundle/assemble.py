@@ -26,6 +26,12 @@ class SentBlob(NamedTuple):
     blob: Blob
 
 
+class _File(NamedTuple):
+    path: str
+    sum: str
+    size: int
+
+
 class Member(NamedTuple):
     """A member of a bundle that is not a blob; `pieces` are its bytes."""
 
@@ -83,19 +89,20 @@ def assemble(
     """Make every member but the blobs, which are read when they go out; those without a sha256 in their name before."""
     sums = {digest: content.sha256(digest, blob) for digest, blob in contents.blobs.items()}
     blobs = _sent(contents, have, sums)
-    lines = _content_lines(contents, sums)
+    files = _all_files(contents, sums)
+    listed = [file for file in files if file.path not in contents.unlisted]
     parent = have.files.get(paths.IMAGES_TXT, form.NO_PARENT)
-    names_tar = FinishedNames(names, spool, (size for _, _, size in lines))
+    names_tar = FinishedNames(names, spool, (file.size for file in listed), (file.size for file in files))
     members = [
         Member.of(form.RECEIVE, receive, 0o755),
         Member.of(form.PARENT, f"{parent}\n".encode()),
         Member.of(form.LINKS, "".join(f"{link.path} {link.target}\n" for link in contents.links).encode()),
-        Member.of(form.CONTENT, "".join(f"{sum_}  {path}\n" for path, sum_, _ in lines).encode()),
+        Member.of(form.CONTENT, "".join(map(_line, listed)).encode()),
         Member(form.NAMES, names_tar.size, names_tar),
     ]
     sizes = {sum_: contents.blobs[digest].size for digest, sum_ in sums.items()}
     members.insert(1, Member.of(form.SUMS, _sum_list(members, [each.sum for each in blobs])))
-    return Bundle(members, blobs, parent, len(sizes), _full_size(members, names_tar, sizes, len(blobs)))
+    return Bundle(members, blobs, parent, len(sizes), _full_size(members, files, names_tar, sizes, len(blobs)))
 
 
 def _sent(contents: Contents, have: Have, sums: Mapping[Digest, str]) -> list[SentBlob]:
@@ -107,11 +114,15 @@ def _sent(contents: Contents, have: Have, sums: Mapping[Digest, str]) -> list[Se
     return sorted(sent.values())
 
 
-def _content_lines(contents: Contents, sums: Mapping[Digest, str]) -> list[tuple[str, str, int]]:
-    """Return path, sum and size of every file of the site, in the order of paths."""
-    small = ((path, sum_, size) for path, (sum_, size) in contents.sums.items())
-    blobs = ((path, sums[digest], contents.blobs[digest].size) for path, digest in contents.blob_paths.items())
+def _all_files(contents: Contents, sums: Mapping[Digest, str]) -> list[_File]:
+    """Return every file of the site, in the order of paths."""
+    small = (_File(path, *sum_and_size) for path, sum_and_size in contents.sums.items())
+    blobs = (_File(path, sums[digest], contents.blobs[digest].size) for path, digest in contents.blob_paths.items())
     return sorted([*small, *blobs])
+
+
+def _line(file: _File) -> str:
+    return f"{file.sum}  {file.path}\n"
 
 
 def _sum_list(members: Iterable[Member], blobs: Iterable[str]) -> bytes:
@@ -130,10 +141,13 @@ def _archive_size(sizes: Iterable[int]) -> int:
     return size + len(form.end(size))
 
 
-def _full_size(members: Iterable[Member], names: FinishedNames, blobs: Mapping[str, int], sent: int) -> int:
+def _full_size(
+    members: Iterable[Member], files: Iterable[_File], names: FinishedNames, blobs: Mapping[str, int], sent: int
+) -> int:
     """Return the size of the bundle for a receiver that has nothing; `blobs` has the size of each by its sum."""
     sizes = {member.name: member.size for member in members}
     sizes[form.SUMS] += (len(blobs) - sent) * len(_sum_line("0" * 64))
     sizes[form.PARENT] = len(form.NO_PARENT) + 1
     sizes[form.NAMES] = names.full_size
+    sizes[form.CONTENT] = sum(len(_line(file)) for file in files)
     return _archive_size([*sizes.values(), *blobs.values()])

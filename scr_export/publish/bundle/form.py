@@ -4,7 +4,8 @@ receive           the script that puts a bundle into a site
 SHA256SUMS        the sum of every other member
 PARENT            the sum of the images.txt that the receiver has, or `none`
 links             PATH TARGET: every tag, then every link to a list, in publication order
-content           SUM  PATH: every file of the site, with its sha256 whatever digest is in its name
+content           SUM  PATH: every file of the site, with its sha256 whatever digest is in its name. Of pages that do
+                  not come as a whole directory, only @all
 names.tar         the sizes of what `content` lists, and every small file that the receiver lacks; see `Names`
 data/sha256:SUM   each blob that the receiver lacks, once
 
@@ -17,7 +18,8 @@ import tarfile
 
 RECEIVE, SUMS, PARENT, LINKS, CONTENT, NAMES = "receive", "SHA256SUMS", "PARENT", "links", "content", "names.tar"
 DATA = "data/sha256:"
-SIZES = ".scr-export/sizes"
+SIZES, PAGES, UNTAGGED = ".scr-export/sizes", ".scr-export/pages", ".scr-export/untagged"
+SHORT = 16 * 1024  # what takes less than this in names.tar is sent, also if the receiver can make it; in bytes
 NO_PARENT = "none"
 
 BLOCK = 512

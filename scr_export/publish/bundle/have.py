@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scr_export.oci.digest import Digest
@@ -19,6 +19,7 @@ class Have:
 
     files: dict[str, str] = field(default_factory=dict)
     blobs: dict[str, str] = field(default_factory=dict)
+    _pages: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)  # by place, directory and name in it
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Have:
@@ -36,6 +37,10 @@ class Have:
         directory, _, name = path.rpartition("/")
         if not directory.endswith("/blobs") or not paths.is_digest(name):
             self.files[path] = sum_
+            place, mark, rest = path.partition(f"/{paths.PAGES}@")
+            if mark:
+                pages, _, name = rest.partition("/")
+                self._pages.setdefault(place, {}).setdefault(f"{place}{mark}{pages}", {})[name] = sum_
         elif not name.startswith("sha256:") or name == f"sha256:{sum_}":
             self.blobs[name] = sum_
 
@@ -46,3 +51,11 @@ class Have:
     def has_blob(self, digest: Digest, sum_: str) -> bool:
         """Tell whether the receiver has a blob of this digest, in whatever repository."""
         return self.blobs.get(digest) == sum_
+
+    def pages_in(self, directory: str) -> Mapping[str, str]:
+        """Return the pages of a list that the receiver has in a directory, with their sums."""
+        return self.pages_beside(directory).get(directory, {})
+
+    def pages_beside(self, directory: str) -> Mapping[str, Mapping[str, str]]:
+        """Return all directories of pages that the receiver has for the same list, with their pages."""
+        return self._pages.get(directory.rpartition("/")[0], {})

@@ -14,8 +14,10 @@ from scr_export.oci.digest import Digest
 from scr_export.oci.manifest import Manifest
 from scr_export.oci.name import ManifestName, RepositoryName
 from scr_export.problems import Problems
+from scr_export.publish.bundle.form import SHORT
 from scr_export.publish.bundle.have import Have
-from scr_export.publish.bundle.names import Names, Small
+from scr_export.publish.bundle.names import Names
+from scr_export.publish.bundle.pages import Pages, Small, what_is_sent
 from scr_export.publish.directory.images_txt import ImagesTxt, read_images_txt
 from scr_export.publish.directory.index_page import read_index_page
 from scr_export.publish.directory.observe import Directory, observe
@@ -47,13 +49,16 @@ class Link(NamedTuple):
 class Contents:
     """What a site holds. `sums` has the sha256 and the size in bytes of each small file by its path.
 
-    `blobs` has one path for each digest, `blob_paths` all of them. `new_tags` lead to manifests that are sent.
+    `blobs` has one path for each digest, `blob_paths` all of them. `content` does not list the pages in `unlisted`.
+    images.txt has `tag_lines`. `new_tags` lead to manifests that are sent.
     """
 
     sums: dict[str, tuple[str, int]] = field(default_factory=dict)
     blobs: dict[Digest, Blob] = field(default_factory=dict)
     blob_paths: dict[str, Digest] = field(default_factory=dict)
+    unlisted: set[str] = field(default_factory=set)
     links: list[Link] = field(default_factory=list)
+    tag_lines: list[str] = field(default_factory=list)
     new_tags: list[str] = field(default_factory=list)
     images_txt: ImagesTxt = field(default_factory=ImagesTxt)
     repositories: int = 0
@@ -142,6 +147,7 @@ class _Reader:
                     sent.add(entry)
         for tag, target in tags_in(directory).items():
             self.contents.tags += 1
+            self.contents.tag_lines.append(f"{target.digest}  {name}:{tag}")
             if target in sent:
                 self.contents.new_tags.append(f"{name}:{tag} {target.digest}")
             elif target not in directory.entries:
@@ -176,16 +182,21 @@ class _Reader:
                 path = f"{directory.path}/{entry}"
                 try:
                     with directory_at(path, self.site) as opened:
-                        files, links = _tree(path, opened)
+                        pages = _read_pages(path, opened)
                 except (OSError, ValueError) as error:
                     self.fault(path, "list", _words(error))
                     continue
-                is_sent = not all(self.have.has_file(file.path, file.sum) for file in files)
-                self.names.add_directory(files, links, is_sent=is_sent)
-                self.contents.sums |= {file.path: (file.sum, len(file.data)) for file in files}
-                if is_sent:
+                if self._add_pages(pages):
                     sent.add(entry)
         return sent
+
+    def _add_pages(self, pages: Pages) -> bool:
+        sent = what_is_sent(pages, self.have)
+        self.names.add_pages(pages, sent)
+        self.contents.sums |= {file.path: (file.sum, len(file.data)) for file in pages.files}
+        if not sent or sent.members is not pages:
+            self.contents.unlisted.update(file.path for file in pages.files if file != pages.whole_list)
+        return sent is not None
 
     def _link(self, role: Role, directory: Directory, name: str, new_manifests: set[str], new_pages: set[str]) -> None:
         target = directory.target(name) or ""
@@ -216,13 +227,24 @@ class _Reader:
     def _images_txt(self, root: Directory) -> None:
         found = self.contents.images_txt = read_images_txt(self.site)
         if found.data is not None and not found.foreign:
-            self._add(Small(paths.IMAGES_TXT, *_sum_of(found.data)))
+            file = Small(paths.IMAGES_TXT, *_sum_of(found.data))
+            if not self.have.has_file(file.path, file.sum):
+                self.names.untagged = self._lines_without_tag(found.data)
+            self._add(file, is_made=self.names.untagged is not None)
             for name in found.signatures:
                 self._small_file(name, root.descriptor, name)
 
-    def _add(self, file: Small) -> bool:
+    def _lines_without_tag(self, images_txt: bytes) -> list[str] | None:
+        """Return what a receiver needs to make images.txt of the tags. None: it gets the file."""
+        if paths.IMAGES_TXT not in self.have.files or len(images_txt) < SHORT:
+            return None
+        tags, lines = self.contents.tag_lines, images_txt.decode().splitlines()
+        untagged = sorted(set(lines) - set(tags))
+        return untagged if sorted([*tags, *untagged]) == lines else None
+
+    def _add(self, file: Small, *, is_made: bool = False) -> bool:
         is_sent = not self.have.has_file(file.path, file.sum)
-        self.names.add(file, is_sent=is_sent)
+        self.names.add(file, is_sent=is_sent and not is_made)
         self.contents.sums[file.path] = file.sum, len(file.data)
         return is_sent
 
@@ -239,8 +261,8 @@ def _sum_of(data: bytes) -> tuple[str, bytes]:
     return sha256(data).hexdigest(), data
 
 
-def _tree(path: str, directory: int) -> tuple[list[Small], list[tuple[str, str]]]:
-    """Return every file and every link of a directory of pages, by path."""
+def _read_pages(path: str, directory: int) -> Pages:
+    """Read every file and every link of a directory of pages."""
     files, links = [], []
     for below, inner, names, descriptor in os.fwalk(".", dir_fd=directory):
         for name in _finished([*names, *inner]):
@@ -252,7 +274,7 @@ def _tree(path: str, directory: int) -> tuple[list[Small], list[tuple[str, str]]
                 pass  # no link
             if name in names:
                 files.append(Small(own, *_sum_of(read_file(name, descriptor, _LIMIT)[0])))
-    return sorted(files), sorted(links)
+    return Pages(path, sorted(files), sorted(links))
 
 
 def _finished(names: Iterable[str]) -> Iterator[str]:

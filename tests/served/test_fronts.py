@@ -52,6 +52,7 @@ from tests.support.fronts import (
     KEPT,
     NAME,
     PREFIX,
+    PUBLIC,
     TEXT,
     open_bucket,
     start_bucket,
@@ -972,15 +973,41 @@ def test_a_store_is_asked_by_tls_if_its_certificate_is_right(place: Place, open_
                 check_unavailable(front, place.present)
 
 
+@pytest.fixture(scope="module")
+def rados() -> Iterator[S3]:
+    """The gateway of a real Ceph."""
+    with open_directory() as directory, ceph(directory) as store:
+        yield store
+
+
 @pytest.mark.only_all
-def test_the_table_holds_over_ceph(published: Published, open_tmp: Path) -> None:
-    with ceph(new_cache(open_tmp, "ceph")) as store:
-        bucket = store.bucket(NAME, PREFIX)
-        push(published.site, bucket.url, store.url)
-        open_bucket(store)
-        with start_front(open_tmp, store.address) as front:
-            assert mismatches(front.port, published) == []
-            assert front.above_notice() == []
-            bucket.allow()
-            time.sleep(KEPT)
-            check_unavailable(front, ["/v2/", "/v2/_catalog", "/v2/oci/app/manifests/1", "/v2/no/thing/manifests/1"])
+def test_the_table_holds_over_ceph(rados: S3, published: Published, open_tmp: Path) -> None:
+    bucket = open_bucket(rados)
+    push(published.site, bucket.url, rados.url)
+    with start_front(open_tmp, rados.address) as front:
+        assert mismatches(front.port, published) == []
+        assert front.above_notice() == []
+        bucket.allow()
+        time.sleep(KEPT)
+        check_unavailable(front, ["/v2/", "/v2/_catalog", "/v2/oci/app/manifests/1", "/v2/no/thing/manifests/1"])
+
+
+@pytest.mark.only_all
+def test_large_blobs_are_served_from_ceph(rados: S3, place: Place, open_tmp: Path) -> None:
+    bucket = rados.bucket("large", PREFIX)
+    push(place.site, bucket.url, rados.url)
+    bucket.allow(*PUBLIC)
+    with start_front(
+        open_tmp, rados.address, change=lambda text: replace(text, f"http://store/{NAME}/", "http://store/large/")
+    ) as front:
+        for _ in range(2):
+            assert get(front, place.blob).body == place.data
+            part = get(front, place.blob, Range=f"bytes={SLICE - 9}-{SLICE + 9}", If_Range=f'"{place.large}"')
+            assert (part.status, part.body) == (206, place.data[SLICE - 9 : SLICE + 10])
+            for asked in (f"{len(place.data)}-", f"{5 * SLICE}-"):
+                answer = get(front, place.blob, Range=f"bytes={asked}")
+                assert (answer.status, answer.one("Content-Range")) == (416, f"bytes */{len(place.data)}")
+            assert request(front.port, "HEAD", place.blob).one("Content-Length") == str(len(place.data))
+            for path in place.present:
+                assert get(front, path).status == 200
+        assert front.above_notice() == []

@@ -100,9 +100,9 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._kind = None
         if self._view:
-            with suppress(OSError):
-                self._view.close()
+            _close(self._view)
 
     def advance(self, count: int = 1) -> None:
         """Note that `count` more are done. Threads may share a step."""
@@ -114,12 +114,17 @@ class Progress:
                 self._show(self._kind)
 
     def _show(self, kind: _Kind) -> None:
-        try:
-            self._view = self._view or kind.open()
-            self._view.show(self._state)
-        except OSError:  # nobody can see it, which is no reason to stop
-            self._kind = None
-            _discard_stderr()
+        with _drawing:
+            if self._kind is None or _kind is not kind:
+                return  # the step has ended meanwhile; a signal can leave a thread at work for a moment
+            try:
+                if self._view is None:
+                    self._view = kind.open()
+                    _views.append(self._view)
+                self._view.show(self._state)
+            except OSError:  # nobody can see it, which is no reason to stop
+                self._kind = None
+                _discard_stderr()
 
 
 def counted(items: Iterable[T], step: str, unit: str, total: int | None = None) -> Iterator[T]:
@@ -160,6 +165,16 @@ class _Lines:
 
 
 _kind: _Kind | None = None
+_drawing = threading.Lock()
+_views: list[View] = []  # those that are shown; more than one only where a signal came just before the end of a step
+
+
+def _close(view: View) -> None:
+    with _drawing:
+        if view in _views:
+            with suppress(OSError):
+                view.close()
+            _views.remove(view)
 
 
 @contextmanager
@@ -171,6 +186,8 @@ def shown(*, quiet: bool = False) -> Iterator[None]:
         yield
     finally:
         _kind = before
+        while _views:  # a signal ended what they show, and nothing has closed them yet
+            _close(_views[-1])
 
 
 def _kind_for_stderr() -> _Kind | None:

@@ -13,12 +13,14 @@ from scr_export.progress import State
 
 _WIDE = 80  # columns of a terminal that has room for a bar
 _BAR = 20
+_CLEAN = "\r\x1b[2K\x1b[?25h"
 
 
 class Bar:
     """One line of a terminal. It appears with the first state, and vanishes at the end."""
 
     def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         # The stream is a terminal, whatever rich takes it for. NO_COLOR and the width are rich's business.
         self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._rich: RichProgress | None = None
@@ -35,9 +37,12 @@ class Bar:
         self._rich.refresh()
 
     def close(self) -> None:
-        """Take the line away, and show the cursor again."""
-        if self._rich:
-            self._rich.stop()
+        """Take the line away, and show the cursor again.
+
+        By one write, which a signal finds done or not done: rich would draw once more, on the next line, and go back.
+        """
+        self._stream.write(_CLEAN)
+        self._stream.flush()
 
     def _draw(self, *, with_bar: bool) -> RichProgress:
         columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
@@ -49,7 +54,6 @@ class Bar:
             *columns,
             console=self._console,
             auto_refresh=False,
-            transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )

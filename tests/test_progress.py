@@ -61,10 +61,27 @@ def test_every_moment_is_good_for_a_signal(images: Path, site: Path, number: sig
             time.sleep(delay)  # no state to wait for: any moment will do
             terminal.process.send_signal(number)
             terminal.wait()
-        assert terminal.process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+        assert terminal.process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], terminal.output[-3000:]
         (line,), has_cursor = screen(terminal.output)
         assert line.startswith(f"scr-export: export {'interrupted' if number == signal.SIGINT else 'terminated'}; ")
         assert has_cursor
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "left = progress.counted(iter([1, 2]), 'reading', 'image'); next(left); next(left)",  # as a signal leaves it
+        "left = progress.Progress('hashing', 9); left.__enter__(); left.advance(); left.__exit__(); left.advance()",
+        "left = progress.Progress('hashing', 9); left.advance()",  # and a thread that works on for a moment
+    ],
+)
+def test_a_line_goes_although_its_step_is_not_ended_or_goes_on(work: str) -> None:
+    begin = "from contextlib import ExitStack; block = ExitStack(); block.enter_context(progress.shown())"
+    end = "block.close(); getattr(left, 'advance', int)(); print('the end', file=sys.stderr)"
+    code = f"{AT_ONCE}; {begin}; {work}; {end}; import os; os._exit(0)"
+    _, terminal = run_on_terminal(first=code)
+    assert re.search("reading 1 image|hashing .*1 bytes", terminal.output)
+    assert screen(terminal.output) == (["the end"], True)
 
 
 def test_a_bar_vanishes_at_the_end(images: Path, site: Path) -> None:

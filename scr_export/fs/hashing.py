@@ -13,6 +13,7 @@ from scr_export.fs.safe import chunks, open_directory, open_file
 
 # Small files are read by so many threads only: they hold the interpreter's lock most of the time, and more are slower.
 _SMALL, _THREADS_FOR_SMALL = 64 * 1024, 2
+_WAKE = 0.2  # seconds
 
 
 def ignore(length: int) -> None:
@@ -75,7 +76,8 @@ def find_damaged(
     Return the damaged ones, each with what is wrong. `advance` is called with the length of each piece that was read,
     `sound` with each file that holds the bytes of its digest; both are called by one thread at a time.
     """
-    from concurrent.futures import ThreadPoolExecutor  # its import takes 10 ms, and few runs hash anything
+    # its import takes 10 ms, and few runs hash anything
+    from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
     large = iter(sorted((f for f in files if f.size >= _SMALL), key=lambda file: -file.size))
     small = iter(sorted((f for f in files if f.size < _SMALL), key=lambda file: file.path))  # directory by directory
@@ -102,7 +104,12 @@ def find_damaged(
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            list(pool.map(work, range(jobs)))
+            rest: set[Future[None]] = {pool.submit(work, number) for number in range(jobs)}
+            while rest:
+                # A signal that comes just before a wait without end would not be seen until that ends.
+                done, rest = wait(rest, timeout=_WAKE, return_when=FIRST_EXCEPTION)
+                for each in done:
+                    each.result()
         except BaseException:
             stopped.set()
             raise

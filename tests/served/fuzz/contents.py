@@ -205,5 +205,5 @@ def publish(directory: Path) -> Contents:
         written[f"{MANY}:{tag}"] = first
         if number:
             builders.link_image(images / MANY / "t000", images / MANY / tag)
-    export(images, directory / "site")
+    export(images, directory / "site", "--no-html")  # all paths but those of the registry are errors then
     return Contents(directory / "site", written)

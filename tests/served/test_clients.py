@@ -19,7 +19,7 @@ import pytest
 from tests.support import builders, clients
 from tests.support.builders import ARCHITECTURE, Built, hello_elf
 from tests.support.clients import CGROUP, Machine
-from tests.support.fronts import SERVED
+from tests.support.fronts import SERVED, SERVED_TO_CLIENTS
 from tests.support.runner import export
 
 Json = dict[str, Any]
@@ -136,7 +136,7 @@ def registries(images: dict[str, Image], place: Path) -> Iterator[dict[str, str]
         yield {name: stack.enter_context(start(place / "site", place)).address for name, start in SERVED.items()}
 
 
-@pytest.fixture(params=SERVED)
+@pytest.fixture(params=SERVED_TO_CLIENTS)
 def server(request: pytest.FixtureRequest) -> str:
     """The server under test."""
     return str(request.param)

@@ -21,7 +21,7 @@ import pytest
 
 from tests.support import clients
 from tests.support.builders import Built, write_artifact, write_image, write_index, write_referrers_tag
-from tests.support.fronts import SERVED, update
+from tests.support.fronts import SERVED, SERVED_TO_CLIENTS, update
 from tests.support.runner import export
 from tests.support.servers import Server, open_directory
 
@@ -169,7 +169,7 @@ def layout(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (directory / "blobs/sha256").iterdir()}
 
 
-@pytest.fixture(scope="module", params=SERVED)
+@pytest.fixture(scope="module", params=SERVED_TO_CLIENTS)
 def server(request: pytest.FixtureRequest, published: Published) -> Iterator[Server]:
     """The server under test."""
     with open_directory() as tmp, SERVED[request.param](published.site, tmp) as server:

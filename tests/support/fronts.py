@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+import pytest
+
 from tests.support.edges import CountedSite, new_cache, replace, start_counted
 from tests.support.pushes import push
 from tests.support.requests_table import SECRET
@@ -93,3 +95,6 @@ def update(server: Server, site: Path) -> None:
 
 # Everything that makes a registry of a site.
 SERVED: Mapping[str, Callable[..., Server]] = {**START, "bucket": start_bucket}
+
+# The same as parameters of tests that run each client, which take minutes for each server.
+SERVED_TO_CLIENTS = [*START, pytest.param("bucket", marks=pytest.mark.only_all)]

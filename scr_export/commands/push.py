@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scr_export.errors import DamagedSiteError, SiteError, UsageError, reraise_oserror
 from scr_export.oci.digest import Digest
 from scr_export.problems import Problems
-from scr_export.progress import Progress
+from scr_export.progress import Progress, counted
 from scr_export.publish.bucket import keys
 from scr_export.publish.bucket.check import differing, read_back
 from scr_export.publish.bucket.compare import Differences, Listing, Removals, Steps, compare, in_order, removals
@@ -163,7 +163,7 @@ class _Bucket(NamedTuple):
 def _read_bucket(store: Store, is_marked: bool) -> _Bucket:
     listing = Listing()
     for directory in (paths.REGISTRY, keys.BLOBS):
-        for key, size_, etag in store.list(directory):
+        for key, size_, etag in counted(store.list(directory), f"listing {directory}/", "object"):
             listing.add(key, size_, etag)
     if not is_marked:
         refuse_others(store, listing.sizes)

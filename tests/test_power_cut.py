@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from scr_export.publish.directory import tree as site_tree
+from tests.support.disks import FSYNC, KINDS, Disk
 from tests.support.forked import Exporter, run
-from tests.support.mounts import mounted, needs_root
+from tests.support.mounts import needs_root
 from tests.support.runner import assert_pullable, assert_whole, registry
 from tests.support.scenarios import SCENARIOS, Scenario, tag_targets
 
@@ -25,62 +23,6 @@ pytestmark = [needs_root, pytest.mark.usefixtures("warm_exporter")]
 Flush = Callable[[site_tree.Tree], None]
 
 FLUSH: Flush = site_tree.Tree.sync
-FSYNC = os.fsync  # an exporter in a forked process goes without it elsewhere
-
-# Nothing is written unasked while a test runs: no tables left for later, no journal every five seconds.
-MAKE = {
-    "ext4": ["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
-    "xfs": ["mkfs.xfs", "-q"],
-    "btrfs": ["mkfs.btrfs", "-q"],
-}
-OPTIONS = {"ext4": "loop,commit=300", "xfs": "loop", "btrfs": "loop,commit=300"}
-SIZE = {"ext4": 64 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}  # bytes, most of them holes
-BTRFS_START_SYNC, BTRFS_WAIT_SYNC = 0x80089418, 0x40089416  # linux/btrfs.h
-
-
-class Disk:
-    """A file system in a file. A copy of that file is the disk after a power cut."""
-
-    def __init__(self, kind: str, image: Path, path: Path) -> None:
-        self.path = path
-        self._kind = kind
-        self._image = image
-        with image.open("wb") as file:
-            file.truncate(SIZE[kind])
-        subprocess.run([*MAKE[kind], image], check=True, capture_output=True)
-        path.mkdir()
-
-    @contextmanager
-    def mounted(self, image: Path | None = None) -> Iterator[None]:
-        """Mount the disk, or a copy of it after a power cut."""
-        with mounted("-o", OPTIONS[self._kind], image or self._image, self.path):
-            yield
-
-    def flush(self) -> None:
-        """Write all that is in memory."""
-        subprocess.run(["sync", "--file-system", self.path], check=True)
-
-    def commit(self) -> None:
-        """Write names and no bytes, as the system does every few seconds: a file that was never flushed is empty."""
-        with (self.path / "other").open("ab", buffering=0) as other:
-            if self._kind == "btrfs":
-                transaction = bytearray(8)
-                fcntl.ioctl(other, BTRFS_START_SYNC, transaction)
-                fcntl.ioctl(other, BTRFS_WAIT_SYNC, bytes(transaction))
-            else:
-                other.write(b".")
-                FSYNC(other.fileno())  # the journal takes along all that came before
-
-    def commit_blobs(self) -> None:
-        """Write the names in some directories, and no others: btrfs keeps them in no order."""
-        for path in self.path.glob("site/v2/*/blobs"):
-            directory = os.open(path, os.O_RDONLY)
-            FSYNC(directory)
-            os.close(directory)
-
-    def cut(self, image: Path) -> None:
-        """Keep what is on the disk now."""
-        subprocess.run(["cp", "--sparse=always", self._image, image], check=True)
 
 
 class Stage:
@@ -235,7 +177,7 @@ def test_content_stays_on_the_disk_while_a_tag_there_needs_it(
             stage.assert_as_before_or_after()
 
 
-@pytest.mark.parametrize("disk", MAKE, indirect=True)
+@pytest.mark.parametrize("disk", KINDS, indirect=True)
 def test_an_export_without_sync_fails_these_tests(disk: Disk, tmp_path: Path, memory: Path) -> None:
     """So these tests can fail: without a flush, a tag leads to an empty manifest."""
     with disk.mounted():

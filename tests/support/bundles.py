@@ -6,12 +6,14 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.builders import write_artifact, write_image, write_index
 from tests.support.forked import TIMEOUT
 from tests.support.runner import start, wait
 
@@ -20,6 +22,36 @@ RECEIVE = Path(__file__).parents[2] / "examples/receive"
 Ended = subprocess.CompletedProcess[str]
 Members = dict[str, bytes]
 Tree = dict[str, tuple[object, ...]]
+
+
+def fill(images: Path) -> None:
+    """Images of every kind."""
+    write_image(images / "app/moves", seed=1)
+    write_image(images / "app/goes", seed=2)
+    write_image(images / "app/stays", seed=3, docker=True)
+    write_image(images / "a/x", seed=4)
+    write_index(images / "many/v1", seed=5)
+    write_image(images / "team/deep/other", seed=6, algorithm="sha512")
+    write_artifact(images / "signed/sig", seed=8, subject=write_image(images / "signed/v1", seed=7))
+    for name in ("app/stays", "signed/v1"):
+        (images / name / "signature-1").write_bytes(b"\0simple-signing\nfirst")
+    for number in range(12):  # more than a page of ten
+        write_image(images / f"shared/r{number}/v1", seed=100 + number, layers=1, share_layers_of=100)
+
+
+def change(images: Path) -> None:
+    """Tags move, come and go; a repository takes the place of a tag; lists of referrers change."""
+    write_image(images / "app/moves", seed=11, share_layers_of=1)
+    write_image(images / "app/comes", seed=1)
+    shutil.rmtree(images / "app/goes")
+    shutil.rmtree(images / "a/x")
+    write_image(images / "a/manifests/x/v1", seed=12)
+    write_image(images / "new/v1", seed=13, share_layers_of=3)
+    write_image(images / "new/512", seed=14, algorithm="sha512", share_layers_of=6)
+    write_artifact(images / "signed/more", seed=15, subject=write_image(images / "signed/v1", seed=7))
+    (images / "signed/v1/signature-1").write_bytes(b"\0simple-signing\nanother")
+    (images / "signed/v1/signature-2").write_bytes(b"\0simple-signing\nsecond")
+    (images / "app/stays/signature-1").unlink()
 
 
 def pack(site: Path, bundle: Path, have: str | None = None) -> Path:

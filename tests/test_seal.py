@@ -141,7 +141,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Trees
     top = tmp_path_factory.mktemp("sealed")
     trees = {
         name: Trees(top / f"{n}/images", top / f"{n}/site")
-        for n, name in enumerate([*IN_IMAGES, *IN_SITE, "unchanged", "changed meanwhile"])
+        for n, name in enumerate([*IN_IMAGES, *IN_SITE, "unchanged", "changed meanwhile", "changed during"])
     }
     for images, site in trees.values():
         write(images)
@@ -237,12 +237,36 @@ def test_a_sealed_export_writes_nothing(sealed: dict[str, Trees]) -> None:
     assert (seal.stat().st_ino, seal.stat().st_mtime_ns) == before
 
 
-def test_what_changes_during_an_export_keeps_the_seal_away(sealed: dict[str, Trees]) -> None:
+def test_what_changed_a_moment_ago_keeps_the_seal_away(sealed: dict[str, Trees]) -> None:
     images, site = sealed["changed meanwhile"]
+    (site / ".scr-export/seal").unlink()
     with opened_seal(images, site) as seal:
+        assert seal.report() is None
         assert seal.seal(Report("site"))
+    with opened_seal(images, site) as seal:
         os.utime(site / "nginx.conf")
+        assert seal.report() is None
         assert seal.seal(Report("site")) is None
+
+
+def test_what_changes_during_an_export_breaks_its_seal(sealed: dict[str, Trees]) -> None:
+    images, site = sealed["changed during"]
+    (site / ".scr-export/seal").unlink()
+    with opened_seal(images, site) as seal:
+        seal.report()
+        blob = blob_of(images, "app/v1")
+        rewrite(blob)
+        os.utime(blob, ns=(1, 1))  # as `cp -p` does: its time is not that of the change
+        data = seal.seal(Report("site"))
+    assert data
+    (site / ".scr-export/seal").write_bytes(data)
+    assert not is_sealed(images, site)
+
+
+def test_a_hard_link_of_an_image_breaks_no_seal(sealed: dict[str, Trees], tmp_path: Path) -> None:
+    images, site = sealed["unchanged"]
+    os.link(blob_of(images, "app/v1"), tmp_path / "elsewhere")
+    assert is_sealed(images, site)
 
 
 def test_a_dry_run_makes_no_seal(images: Path, site: Path) -> None:

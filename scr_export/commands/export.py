@@ -85,7 +85,9 @@ def _export(options: ExportOptions, images: int, site: int | None, seal: Seal) -
         _limit_removals(run, changes)
     if run.destination:
         _publish(run, run.destination, changes, sources)
-        if not run.report.has_changes and not changes.unreferenced and not run.before.copied:  # these are tried again
+        if seal.is_broken:
+            run.destination.break_seal()
+        elif not run.report.has_changes and not changes.unreferenced and not run.before.copied:  # these are tried again
             run.destination.save_seal(seal.seal(run.report))
     return run.report
 

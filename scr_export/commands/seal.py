@@ -7,17 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import zip_longest
 
 import scr_export
 from scr_export.commands.options import ExportOptions
 from scr_export.fs.file import COARSEST_CLOCK
 from scr_export.fs.safe import DIRECTORY_FLAGS, open_untouched
-from scr_export.fs.stamps import Stamps
+from scr_export.fs.stamps import Stamps, sums
 from scr_export.images.discover import is_of_the_system
 from scr_export.images.signatures import Signed
 from scr_export.problems import Problem
 from scr_export.progress import counted
-from scr_export.publish.directory.seal import Facts, seal_of, sealed_facts, stamps_of_site
+from scr_export.publish.directory.seal import Facts, read_seal, seal_of, stamps_of_site
 from scr_export.report import Report
 
 
@@ -29,15 +30,27 @@ class Seal:
         self._images = images
         self._site = site
         self._began = time.time_ns()
+        self._sums: list[str] | None = None  # of both trees, where no seal was there to compare them with
+        self._newest = 0
+        self.is_broken = False
 
     def report(self) -> Report | None:
-        """Return what an export would report. None: something has changed, or the site is not sealed."""
+        """Return what an export would report. None: something has changed, or the site is not sealed.
+
+        Stamps are taken before an export reads anything: what changes later differs from them. They are taken up to the
+        first difference from a seal, since an export that finds one has most likely something to do.
+        """
         if self._site is None:
             return None
+        noted, stamps = read_seal(self._site), Stamps()
+        found = sums(counted(self._texts(self._site, stamps), "looking for changes", "directory"))
         with suppress(OSError):
-            texts = counted(self._texts(self._site, Stamps()), "looking for changes", "directory")
-            facts = sealed_facts(self._site, texts)
-            return self._report_of(facts) if facts else None
+            if noted is None:
+                self._sums, self._newest = list(found), stamps.newest
+                return None
+            if all(one == other for one, other in zip_longest(found, noted[0])):
+                return self._report_of(noted[1])
+        self.is_broken = noted is not None
         return None
 
     def _report_of(self, facts: Facts) -> Report:
@@ -49,18 +62,13 @@ class Seal:
 
     def seal(self, report: Report) -> bytes | None:
         """Seal what an export has reported that had nothing to do. None: it may have missed a change."""
-        if self._site is None or report.problems.faults:
+        # What changes within one tick of the clock keeps its stamp.
+        if self._sums is None or report.problems.faults or self._newest + COARSEST_CLOCK >= self._began:
             return None
         counts = [report.images, report.repositories, report.tags, report.size, report.unchanged]
         counts += [report.signed.cosign, report.signed.simple]
-        stamps = Stamps()
-        with suppress(OSError):
-            warnings = [asdict(each) for each in report.problems.warnings]
-            facts: Facts = {"counts": counts, "warnings": warnings}
-            seal = seal_of(self._texts(self._site, stamps), facts)
-            # What changes within one tick of the clock keeps its stamp.
-            return seal if stamps.newest + COARSEST_CLOCK < self._began else None
-        return None
+        warnings = [asdict(each) for each in report.problems.warnings]
+        return seal_of(self._sums, {"counts": counts, "warnings": warnings})
 
     def _texts(self, site: int, stamps: Stamps) -> Iterator[str]:
         """Yield a text for everything that an export follows from, IMAGES first, where most changes are."""

@@ -74,8 +74,8 @@ class Stamps:
         return f"{status.st_mode} {status.st_uid} {status.st_ino} {status.st_ctime_ns}"
 
     def _of_file(self, status: os.stat_result) -> str:
-        # A hard link changes a file's ctime, and others may make some at any time: that is no change of what it holds.
-        self._note(status.st_ctime_ns)
+        # Not the time of its last change: a hard link, which others may make at any time, changes no file.
+        self._note(status.st_mtime_ns)
         mode, inode, _, _, owner, group, size, *_ = status  # quicker than by name, which counts here
         return f"{mode} {owner} {group} {inode} {size} {status.st_mtime_ns}"
 

@@ -54,6 +54,11 @@ class Destination:
             with suppress(OSError), Tree(self._site, self._images) as tree:
                 tree.write(seal, paths.STATE, SEAL, overwrite=False, mode=PRIVATE_MODE)
 
+    def break_seal(self) -> None:
+        """Remove the seal of a site that has changed, so that the next export takes all stamps."""
+        with suppress(OSError), Tree(self._site, self._images) as tree:
+            tree.remove(paths.STATE, SEAL)
+
     def note_verified(self, verified: set[bytes], before: State) -> None:
         """Note which files were verified by a run that ends early; what cannot be written is lost."""
         if verified == before.verified:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 
 from scr_export.fs.file import IDENTITY_SIZE
 from scr_export.fs.safe import directory_at, read_file
-from scr_export.publish.directory.seal import sealed_at
 from scr_export.publish.directory.tree import Tree
 from scr_export.site import paths
 
@@ -39,7 +38,7 @@ class State:
     link_refused: set[bytes] = field(default_factory=set)
     copied: set[bytes] = field(default_factory=set)
     linked: set[bytes] = field(default_factory=set)
-    noted_at: int = 0  # when the site was as an export wants it, at the latest; in nanoseconds since 1970
+    noted_at: int = 0  # when the last export that changed the site had ended, in nanoseconds since 1970
 
     @classmethod
     def load(cls, site: int) -> State:
@@ -54,7 +53,7 @@ class State:
             state.link_refused = _parse(noted["link_refused"])
             state.copied = _parse(noted["copied"])
             state.linked = _parse(noted["linked"])
-            state.noted_at = max(status.st_mtime_ns, sealed_at(directory))
+            state.noted_at = status.st_mtime_ns
         return state
 
     def save(self, tree: Tree, before: State, *, is_changed: bool) -> None:

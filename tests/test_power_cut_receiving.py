@@ -20,7 +20,7 @@ from tests.support.mounts import needs_root
 from tests.support.runner import assert_pullable, assert_whole, export
 from tests.support.scenarios import tag_targets
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.only_all]  # minutes, for one file system after the other
 
 Commit = Callable[[Disk], None]
 

@@ -219,7 +219,7 @@ def test_every_long_step_is_shown(images: Path, site: Path, tmp_path: Path) -> N
     for path in (site / ".scr-export/verified", site / ".scr-export/state.json"):
         path.unlink()
     steps: dict[tuple[str | Path, ...], set[str]] = {
-        (images, site): {"reading images", "hashing", "hashing files of the site"},
+        (images, site): {"looking for changes", "reading images", "hashing", "hashing files of the site"},
         ("verify", site): {"reading the site", "hashing"},
         ("list", site): {"reading the site"},
         ("pack", site, tmp_path / "bundle"): {"reading the site", "packing"},

@@ -20,6 +20,7 @@ from scr_export.problems import Problem
 from scr_export.progress import counted
 from scr_export.publish.directory.seal import Facts, read_seal, seal_of, stamps_of_site
 from scr_export.report import Report
+from scr_export.site import paths
 
 
 class Seal:
@@ -45,6 +46,7 @@ class Seal:
         noted, stamps = read_seal(self._site), Stamps()
         found = sums(counted(self._texts(self._site, stamps), "looking for changes", "directory"))
         with suppress(OSError):
+            os.stat(paths.REGISTRY, dir_fd=self._site)  # a first export has nothing to compare
             if noted is None:
                 self._sums, self._newest = list(found), stamps.newest
                 return None
